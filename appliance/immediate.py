@@ -1,0 +1,119 @@
+"""Writes that reach the socket at once. Twisted queues every write and waits for the reactor to say the socket is
+writable: two ``epoll_ctl`` calls and a turn of the loop for each response. Here the queue is for what the socket
+would not take."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import tcp, unix
+
+if TYPE_CHECKING:
+    from twisted.internet.abstract import FileDescriptor as _Descriptor
+else:
+    _Descriptor = object
+
+
+class ImmediateWrites(_Descriptor):
+    """Put before a ``FileDescriptor`` class: ``write`` sends at once while nothing is queued.
+
+    What the socket does not take is queued by ``FileDescriptor``'s own machinery, so back-pressure, half-close and
+    flushing before a close stay Twisted's. Nothing that happens in here is reported to the protocol before ``write``
+    returns: after an error the data is queued, and the reactor's ``doWrite`` meets the same error again.
+    """
+
+    TLS = False  # as tcp.Connection has it: True once startTLS() has been called
+    _aborting = False  # as tcp.Connection has it: True once abortConnection() has been called
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``, in part or whole; queue the rest. See ``ITransport.write``."""
+        if (
+            self.dataBuffer
+            or self._tempDataBuffer
+            or data.__class__ is not bytes
+            or self.TLS
+            or (self.producer is not None and not self.streamingProducer)  # pull producers live on doWrite's calls
+        ):
+            super().write(data)
+            return
+        if not data or not self.connected or self._writeDisconnected or self._aborting:
+            return
+        sent = self.writeSomeData(data)
+        if sent.__class__ is not int:
+            sent = 0
+        if sent != len(data):
+            # Exactly the state in which doWrite leaves a partly sent buffer: no copy of the rest is made.
+            self.dataBuffer = data
+            self.offset = sent
+            self._maybePauseProducer()  # type: ignore[no-untyped-call]
+            self.startWriting()  # type: ignore[no-untyped-call]
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """Send the pieces as one. See ``ITransport.writeSequence``."""
+        if self.dataBuffer or self._tempDataBuffer or self.TLS:
+            super().writeSequence(iovec)
+        else:
+            self.write(b"".join(iovec))
+
+
+class ImmediateServer(ImmediateWrites, tcp.Server):
+    """An accepted TCP connection."""
+
+
+class ImmediatePort(tcp.Port):
+    """A listening TCP socket whose connections write at once and never wait for Nagle."""
+
+    transport = ImmediateServer
+
+    def startListening(self) -> None:
+        """Listen. Linux hands TCP_NODELAY down to what is accepted: one call here instead of one a connection."""
+        super().startListening()
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class ImmediateUnixServer(ImmediateWrites, unix.Server):
+    """An accepted connection of a UNIX stream socket."""
+
+
+class ImmediateUnixPort(unix.Port):
+    """A listening UNIX stream socket whose connections write at once."""
+
+    transport = ImmediateUnixServer
+
+
+class ImmediateClient(ImmediateWrites, tcp.Client):
+    """A TCP connection that we opened."""
+
+
+class ImmediateConnector(tcp.Connector):
+    """Opens one ``ImmediateClient``; used like ``reactor.connectTCP``, see `connect_tcp`."""
+
+    def _makeTransport(self) -> ImmediateClient:
+        return ImmediateClient(self.host, self.port, self.bindAddress, self, self.reactor)  # type: ignore[no-untyped-call]
+
+
+class ImmediateUnixClient(ImmediateWrites, unix.Client):
+    """A connection that we opened to a UNIX stream socket."""
+
+
+class ImmediateUnixConnector(unix.Connector):
+    """Opens one ``ImmediateUnixClient``; see `connect_unix`."""
+
+    def _makeTransport(self) -> ImmediateUnixClient:  # type: ignore[override]
+        return ImmediateUnixClient(self.address, self, self.reactor, self.checkPID)  # type: ignore[no-untyped-call]
+
+
+def connect_tcp(reactor: Any, host: str, port: int, factory: Any, timeout: float = 30.0) -> ImmediateConnector:
+    """Like ``reactor.connectTCP``: ``host`` should be an IP address literal, as names are resolved in a thread."""
+    connector = ImmediateConnector(host, port, factory, timeout, None, reactor)
+    connector.connect()
+    return connector
+
+
+def connect_unix(reactor: Any, path: str, factory: Any, timeout: float = 30.0) -> ImmediateUnixConnector:
+    """Like ``reactor.connectUNIX``."""
+    connector = ImmediateUnixConnector(path, factory, timeout, reactor, 0)  # type: ignore[no-untyped-call]
+    connector.connect()
+    return connector
