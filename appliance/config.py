@@ -1,0 +1,119 @@
+"""What the operator asked for: frozen values, checked before anything starts. Read from TOML by ``configfile``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import field, frozen
+
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+
+
+@frozen
+class UpstreamAddress:
+    """One place where an application listens: ``http://host:port``, ``https://host:port`` or ``unix:/path``."""
+
+    host: str = ""
+    """Host name or IP address literal without brackets; empty for a UNIX socket."""
+    port: int = 0
+    path: str = ""
+    """The UNIX socket's path; empty for TCP."""
+    tls: bool = False
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+@frozen
+class Route:
+    """A path prefix of a site and the application behind it."""
+
+    path: str
+    """Begins with ``/``; matches on path-segment boundaries; ``/`` matches all."""
+    upstreams: tuple[UpstreamAddress, ...]
+    strip_prefix: bool = False
+
+
+@frozen
+class Site:
+    """Names that share one certificate, and the routes they share."""
+
+    names: tuple[str, ...]
+    """Lower-case, A-labels; the first one names the site in logs, on disk and in commands."""
+    routes: tuple[Route, ...]
+
+    @property
+    def name(self) -> str:
+        """The first name: the site's own."""
+        return self.names[0]
+
+
+@frozen
+class Listen:
+    """Twisted server endpoint strings."""
+
+    http: tuple[str, ...] = ("tcp:80",)
+    https: tuple[str, ...] = ("tcp:443",)
+
+
+@frozen
+class ExternalAccount:
+    """External account binding credentials, as the CA hands them out (RFC 8555 section 7.3.4)."""
+
+    kid: str
+    hmac_key: str = field(repr=False)
+    """base64url, as CAs print it."""
+
+
+@frozen
+class Acme:
+    """Where certificates come from."""
+
+    directory: str = LETS_ENCRYPT
+    email: str | None = None
+    agree_tos: bool = False
+    ca_file: Path | None = None
+    """PEM certificates trusted for the directory's own TLS, beside the system's."""
+    external_account: ExternalAccount | None = None
+
+
+@frozen
+class Limits:
+    """What one client may cost. Sizes in bytes; None means no bound."""
+
+    header_bytes: int = 32 * 1024
+    target_bytes: int = 8 * 1024
+    headers: int = 100
+    body_bytes: int | None = None
+    requests_per_connection: int = 10_000
+
+
+@frozen
+class Timeouts:
+    """How long to wait, in seconds of a monotonic clock."""
+
+    handshake: float = 10.0
+    header: float = 10.0
+    idle: float = 75.0
+    body: float = 60.0
+    connect: float = 5.0
+    first_byte: float = 60.0
+    upstream_idle: float = 1.5
+    """Idle upstream connections are dropped sooner than Gunicorn's 2 s keep-alive."""
+
+
+@frozen
+class Configuration:
+    """Everything the service is built from."""
+
+    sites: tuple[Site, ...]
+    state_dir: Path = Path("/var/lib/appliance")
+    listen: Listen = Listen()
+    acme: Acme = Acme()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    trusted_proxies: tuple[str, ...] = ()
+    """CIDR networks whose forwarding headers are believed."""
