@@ -1,0 +1,1 @@
+"""TLS: certificates, contexts, the SNI map, and TLS on the socket."""

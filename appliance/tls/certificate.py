@@ -1,0 +1,164 @@
+"""What is served to prove a name: a private key, its certificate, the chain. Reading, writing and judging one.
+
+Pure: nothing here knows Twisted or OpenSSL contexts, and the time is always a parameter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from functools import cached_property
+from typing import TypeAlias
+
+from attrs import field, frozen
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from ..errors import CertificateError
+
+PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+"""What browsers accept in a server's certificate."""
+
+MAX_PEM = 1024 * 1024
+"""Bytes; a chain is a few KiB, so anything near this is the wrong file."""
+
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\s.*?-----END \1-----", re.DOTALL)
+_KEY_LABELS = frozenset({b"PRIVATE KEY", b"EC PRIVATE KEY", b"RSA PRIVATE KEY"})
+_IGNORED_LABELS = frozenset({b"EC PARAMETERS"})  # `openssl ecparam -genkey` writes them before the key
+
+
+@frozen
+class Certificate:
+    """A private key, the leaf certificate for it, and the intermediates in the order they are sent."""
+
+    key: PrivateKey = field(repr=False, eq=False)  # cryptography compares private keys by identity
+    leaf: x509.Certificate
+    intermediates: tuple[x509.Certificate, ...] = ()
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> Certificate:
+        """Read one unencrypted private key and at least one certificate, the leaf first (RFC 7468).
+
+        Where the key stands among them does not matter. Raises `CertificateError` for anything else.
+        Whether key and leaf belong together is `check`'s to say.
+        """
+        if len(pem) > MAX_PEM:
+            raise CertificateError(f"the PEM file has {len(pem)} bytes, more than {MAX_PEM}: not a key and its chain")
+        keys: list[PrivateKey] = []
+        certificates: list[x509.Certificate] = []
+        for block in _BLOCK.finditer(pem):
+            label = block[1]
+            if label in _KEY_LABELS:
+                keys.append(_load_key(block[0]))
+            elif label == b"CERTIFICATE":
+                certificates.append(_load_certificate(block[0], len(certificates) + 1))
+            elif label not in _IGNORED_LABELS:
+                raise CertificateError(f"a PEM block {label.decode()!r} has no place beside a key and its certificates")
+        if len(keys) != 1:
+            raise CertificateError(f"{len(keys)} private keys in the PEM file, exactly one is needed")
+        if not certificates:
+            raise CertificateError("no certificate in the PEM file")
+        return cls(keys[0], certificates[0], tuple(certificates[1:]))
+
+    def to_pem(self) -> bytes:
+        """The key (PKCS#8, unencrypted), the leaf, the intermediates: what `from_pem` reads."""
+        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return key + b"".join(c.public_bytes(Encoding.PEM) for c in (self.leaf, *self.intermediates))
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The subject alternative names: DNS names lower-case, as A-labels; IP addresses as text."""
+        return _names(self.leaf)
+
+    @property
+    def not_before(self) -> datetime:
+        """When it becomes valid; aware, UTC."""
+        return self.leaf.not_valid_before_utc
+
+    @property
+    def not_after(self) -> datetime:
+        """When it expires; aware, UTC."""
+        return self.leaf.not_valid_after_utc
+
+    @property
+    def serial(self) -> int:
+        """The leaf's serial number."""
+        return self.leaf.serial_number
+
+    @property
+    def issuer(self) -> str:
+        """The issuer's distinguished name (RFC 4514)."""
+        return self.leaf.issuer.rfc4514_string()
+
+    def covers(self, name: str) -> bool:
+        """Whether the certificate proves ``name``: by itself, or by a wildcard for its first label (RFC 9525 6.3).
+
+        ``name`` may itself be a wildcard, which only the same wildcard covers.
+        """
+        name = name.lower()
+        return name in self.names or wildcard_of(name) in self.names
+
+    def check(self, names: Iterable[str], now: datetime) -> None:
+        """Raise `CertificateError`, naming all that is wrong, unless this may be served for ``names`` at ``now``."""
+        problems = []
+        if not self._key_matches():
+            problems.append("its private key does not belong to it")
+        uncovered = sorted(name for name in names if not self.covers(name))
+        if uncovered:
+            covered = ", ".join(sorted(self.names)) or "no name at all"
+            problems.append(f"it does not cover {', '.join(uncovered)} (it covers {covered})")
+        if now < self.not_before:
+            problems.append(f"it is not valid before {self.not_before:%Y-%m-%d %H:%M:%S} UTC (is the clock right?)")
+        if now >= self.not_after:
+            problems.append(f"it expired at {self.not_after:%Y-%m-%d %H:%M:%S} UTC")
+        if problems:
+            raise CertificateError(f"the certificate {self.serial:x} from {self.issuer}: {'; '.join(problems)}")
+
+    def _key_matches(self) -> bool:
+        ours = self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return ours == self.leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def wildcard_of(name: str) -> str:
+    """The wildcard that would cover ``name``: ``*.example.com`` for ``www.example.com``; empty if none can."""
+    label, dot, parent = name.partition(".")
+    return f"*.{parent}" if label and label != "*" and dot and parent else ""
+
+
+def _load_key(block: bytes) -> PrivateKey:
+    try:
+        key = load_pem_private_key(block, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"the private key cannot be read: {error}") from error
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise CertificateError(f"the private key is {type(key).__name__}; browsers accept RSA and ECDSA only")
+    return key
+
+
+def _load_certificate(block: bytes, position: int) -> x509.Certificate:
+    try:
+        certificate = x509.load_pem_x509_certificate(block)
+        certificate.public_key()  # what cannot be read is refused here, and not at the first handshake
+        if position == 1:
+            _names(certificate)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"certificate {position} of the PEM file cannot be read: {error}") from error
+    return certificate
+
+
+def _names(leaf: x509.Certificate) -> frozenset[str]:
+    try:
+        extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    dns = (name.lower() for name in extension.get_values_for_type(x509.DNSName))
+    return frozenset(dns).union(str(address) for address in extension.get_values_for_type(x509.IPAddress))
