@@ -1,0 +1,197 @@
+"""Certificates on disk: one PEM file per name, for this service to find again and for other programs to read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import pem
+from attrs import field, frozen
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.logger import Logger
+from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
+from zope.interface import implementer
+
+from appliance import atomicfile
+from appliance.clock import utc_now
+from appliance.errors import ApplianceError, StoreError
+from appliance.tls.certificate import Certificate
+
+PemObjects = list[pem.AbstractPEMObject]
+
+_SUFFIX = ".pem"
+_PREVIOUS = ".previous"
+# Host names as A-labels, wildcards, IP addresses: nothing that a path could be made of. With the longest suffix added
+# (that of a file set aside) the name has to fit into the 255 bytes of a file name.
+_NAME = re.compile(r"[A-Za-z0-9*_:][A-Za-z0-9*_:.-]{0,219}")
+
+_Result = TypeVar("_Result")
+
+
+class Defer(Protocol):
+    """Runs a function in another thread: ``twisted.internet.threads.deferToThread`` or anything shaped like it."""
+
+    def __call__(self, function: Callable[[], _Result], /) -> Deferred[_Result]:
+        """Fire with what ``function`` returns or raises."""
+
+
+@frozen
+class _Found:
+    """What a look into the folder found; complaints are logged where it is safe to, in the reactor's thread."""
+
+    entries: dict[str, PemObjects] = field(factory=dict)
+    complaints: list[StoreError] = field(factory=list)
+
+
+@implementer(ICertificateStore)
+class CertificateStore:
+    """
+    ``DIRECTORY/NAME.pem``: the private key, its certificate, the intermediates; beside it ``NAME.pem.previous``.
+
+    All disk work is done through ``defer``, off the reactor's thread, one operation at a time. A file that cannot be
+    used is set aside as ``NAME.pem.corrupt-TIME`` and logged, and the previous generation takes its place; it never
+    keeps the others from being read. For the promises about writing see ``atomicfile``.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        directory: Path,
+        defer: Defer,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        validate: Callable[[bytes], object] = Certificate.from_pem,
+    ) -> None:
+        """``validate`` gets a whole file's content and raises an ``ApplianceError`` if that is of no use."""
+        self._directory = directory
+        self._defer = defer
+        self._now = now
+        self._validate = validate
+        self._lock = DeferredLock()
+        self._cleaned = False
+
+    def get(self, server_name: str) -> Deferred[PemObjects]:
+        """
+        Fire with the key, the certificate and the intermediates stored under ``server_name``.
+
+        Fails with ``KeyError`` if nothing usable is stored, with ``StoreError`` if it cannot be read.
+        """
+        return Deferred.fromCoroutine(self._get(server_name))
+
+    async def _get(self, server_name: str) -> PemObjects:
+        if not _NAME.fullmatch(server_name):
+            raise KeyError(server_name)
+        found = await self._look(lambda: [server_name])
+        if server_name in found.entries:
+            return found.entries[server_name]
+        if found.complaints:
+            raise found.complaints[0]
+        raise KeyError(server_name)
+
+    def store(self, server_name: str, pem_objects: PemObjects) -> Deferred[None]:
+        """
+        Write exactly one private key, its certificate and any intermediates; fire once they would survive power loss.
+
+        Fails with ``StoreError`` (nothing half-written remains) or with what ``validate`` raises.
+        """
+        return self._in_thread(lambda: self._write(server_name, pem_objects))
+
+    def as_dict(self) -> Deferred[dict[str, PemObjects]]:
+        """
+        Fire with everything usable, by name.
+
+        Fails with ``StoreError`` only if the folder itself cannot be read; no folder is an empty store.
+        """
+        return Deferred.fromCoroutine(self._as_dict())
+
+    async def _as_dict(self) -> dict[str, PemObjects]:
+        return (await self._look(self._names)).entries
+
+    async def _look(self, names: Callable[[], list[str]]) -> _Found:
+        found = await self._in_thread(lambda: self._read(names))
+        for complaint in found.complaints:
+            self._log.error("{complaint}", complaint=complaint)
+        return found
+
+    def _in_thread(self, work: Callable[[], _Result]) -> Deferred[_Result]:
+        return self._lock.run(self._defer, work)
+
+    # From here on: in the other thread.
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}{_SUFFIX}"
+
+    def _previous(self, name: str) -> Path:
+        return self._directory / f"{name}{_SUFFIX}{_PREVIOUS}"
+
+    def _names(self) -> list[str]:
+        try:
+            files = os.listdir(self._directory)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"cannot list the certificates in {self._directory}: {error.strerror}") from error
+        names = (file.removesuffix(_SUFFIX) for file in files if file.endswith(_SUFFIX))
+        return sorted(name for name in names if _NAME.fullmatch(name))
+
+    def _read(self, names: Callable[[], list[str]]) -> _Found:
+        found = _Found()
+        self._clean(found)
+        for name in names():
+            try:
+                content = atomicfile.read(self._path(name))
+                if content is None:
+                    continue
+                try:
+                    found.entries[name] = self._parse(content)
+                except ApplianceError as error:
+                    found.complaints.append(StoreError(f"{self._path(name)} is of no use: {error}"))
+                    self._fall_back(name, found)
+            except StoreError as error:
+                found.complaints.append(error)
+        return found
+
+    def _clean(self, found: _Found) -> None:
+        if self._cleaned:
+            return
+        self._cleaned = True
+        try:
+            if self._directory.exists():
+                atomicfile.make_private_folder(self._directory)
+                atomicfile.remove_temporaries(self._directory)
+        except StoreError as error:
+            found.complaints.append(error)  # certificates can be read all the same
+
+    def _parse(self, content: bytes) -> PemObjects:
+        """Raise an ``ApplianceError`` unless all of it is whole."""
+        objects = pem.parse(content)
+        if content.count(b"-----BEGIN ") != len(objects):
+            raise StoreError("it is cut off in the middle of a PEM block")
+        self._validate(content)
+        return objects
+
+    def _fall_back(self, name: str, found: _Found) -> None:
+        """Let the previous generation, if that is any better, take the place of a file that is of no use."""
+        better = atomicfile.read(self._previous(name))
+        try:
+            if better is not None:
+                found.entries[name] = self._parse(better)
+        except ApplianceError as error:
+            found.complaints.append(StoreError(f"{self._previous(name)} is of no use either: {error}"))
+            better = None
+        aside = atomicfile.set_aside(self._path(name), self._now(), better)
+        instead = "the previous certificate takes its place" if better else "a new certificate will be needed"
+        found.complaints.append(StoreError(f"it was renamed to {aside.name}; {instead}"))
+
+    def _write(self, name: str, pem_objects: PemObjects) -> None:
+        if not _NAME.fullmatch(name):
+            raise StoreError(f"cannot store a certificate under {name!r}: not a host name of at most 220 characters")
+        content = b"".join(item.as_bytes().rstrip() + b"\n" for item in pem_objects)
+        self._validate(content)
+        atomicfile.make_private_folder(self._directory)
+        atomicfile.replace(self._path(name), content, self._previous(name))
