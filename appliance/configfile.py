@@ -1,0 +1,213 @@
+"""The configuration as operators write it, TOML or command-line options: what keys there are, and what they mean.
+
+A key is one line in its table here, one attribute in :mod:`appliance.config`, and one paragraph in
+``etc/appliance.toml``.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from attrs import frozen
+
+from . import values
+from .config import Acme, Configuration, ExternalAccount, Limits, Listen, Route, Site, Timeouts, UpstreamAddress
+from .errors import ConfigurationError, Mistake
+from .schema import Document, KeyPath, Many, Place, Refused, Table, unique
+from .tomllines import locate
+
+DEFAULT_FILE = Path("/etc/appliance/appliance.toml")
+
+COMMAND_LINE = "command line"
+
+MAX_BYTES = 1024 * 1024
+"""Larger files are refused: thousands of sites fit in."""
+
+_POSITION = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)")
+
+
+WHY_AGREE = "a CA issues certificates only to those who agree to its terms of service"
+
+
+def _site(
+    place: Place,
+    names: tuple[str, ...],
+    upstream: tuple[UpstreamAddress, ...] = (),
+    route: tuple[Route, ...] = (),
+) -> Site:
+    """Join the short form, ``upstream``, and the long one, ``[[site.route]]``."""
+    if not upstream and not route:
+        raise Refused('needs an upstream, as in upstream = "http://127.0.0.1:8000", or a [[site.route]]')
+    if upstream and any(each.path == "/" for each in route):
+        place.at("upstream").note('is what "/" goes to, and a route for "/" is there too: leave one of them out')
+    return Site(names, (*route, Route("/", upstream)) if upstream else route)
+
+
+def _external_account(
+    place: Place, kid: str, hmac_key: str | None = None, hmac_key_file: str | None = None
+) -> ExternalAccount:
+    key = hmac_key or hmac_key_file
+    if key is None or (hmac_key and hmac_key_file):
+        raise Refused("needs hmac_key or hmac_key_file, and only one of them")
+    return ExternalAccount(kid, key)
+
+
+def _agreed(value: object, place: Place) -> bool:
+    if not values.boolean(value, place):
+        raise Refused(f"must be true; {WHY_AGREE}")
+    return True
+
+
+UPSTREAMS = Many(unique(values.upstream, depth=-1), or_one=True)
+ENDPOINTS = Many(unique(values.endpoint), or_one=True)
+
+ROUTE = Table(
+    {
+        "path": unique(values.route_path, depth=2),
+        "upstream": UPSTREAMS,
+        "strip_prefix": values.boolean,
+    },
+    lambda path, upstream, strip_prefix=False: Route(path, upstream, strip_prefix),
+    required={"path": 'what the requests\' paths begin with, as in path = "/api"', "upstream": "where they go"},
+)
+
+SITE = Table(
+    {
+        "names": Many(unique(values.domain_name)),
+        "upstream": UPSTREAMS,
+        "route": Many(ROUTE),
+    },
+    _site,
+    required={"names": 'the site\'s domain names, as in names = ["example.com"]'},
+    at_place=True,
+)
+
+LISTEN = Table({"http": ENDPOINTS, "https": ENDPOINTS}, Listen)
+
+EXTERNAL_ACCOUNT = Table(
+    {"kid": values.text, "hmac_key": values.hmac_key, "hmac_key_file": values.hmac_key_file},
+    _external_account,
+    required={"kid": "the key's identifier, which the CA hands out with it"},
+    at_place=True,
+)
+
+ACME = Table(
+    {
+        "directory": values.directory_url,
+        "email": values.email,
+        "agree_tos": _agreed,
+        "ca_file": values.certificates_file,
+        "external_account": EXTERNAL_ACCOUNT,
+    },
+    Acme,
+    required={"agree_tos": f"set it to true; {WHY_AGREE}"},
+)
+
+LIMITS = Table(
+    {
+        "header_bytes": values.whole(1024, 1024 * 1024),
+        "target_bytes": values.whole(256, 1024 * 1024),
+        "headers": values.whole(8, 10_000),
+        "body_bytes": values.whole(0, 2**63 - 1),
+        "requests_per_connection": values.whole(1, 2**63 - 1),
+    },
+    Limits,
+)
+
+TIMEOUTS = Table(
+    {
+        "handshake": values.seconds,
+        "header": values.seconds,
+        "idle": values.seconds,
+        "body": values.seconds,
+        "connect": values.seconds,
+        "first_byte": values.seconds,
+        "upstream_idle": values.seconds,
+    },
+    Timeouts,
+)
+
+CONFIGURATION = Table(
+    {
+        "state_dir": values.folder,
+        "trusted_proxies": Many(unique(values.network)),
+        "listen": LISTEN,
+        "acme": ACME,
+        "limits": LIMITS,
+        "timeouts": TIMEOUTS,
+        "site": Many(SITE),
+    },
+    lambda site, **rest: Configuration(sites=site, **rest),
+    required={
+        "acme": f"the table with agree_tos = true in it; {WHY_AGREE}",
+        "site": "at least one [[site]] with names and an upstream",
+    },
+)
+
+
+@frozen
+class Override:
+    """A value from the command line, and the option it came with, which messages name."""
+
+    option: str
+    value: object
+
+
+def load(file: Path | None, overrides: Mapping[KeyPath, Override] = MappingProxyType({})) -> Configuration:
+    """Read ``file``, where there is one, with ``overrides`` put in; nothing on disk is changed.
+
+    Raises :class:`ConfigurationError` with every mistake, in the order of the file.
+    """
+    tables, lines = ({}, {}) if file is None else _parse(file)
+    for path, override in overrides.items():
+        _put(tables, path, override.value)
+    document = Document(
+        CONFIGURATION,
+        folder=(file or Path("file")).absolute().parent,
+        lines=lines,
+        options={path: override.option for path, override in overrides.items()},
+    )
+    for configuration in Place(document).read(CONFIGURATION, tables):
+        return configuration
+    mistakes = sorted(document.mistakes, key=lambda mistake: mistake.line or 0)
+    raise ConfigurationError(tuple(mistakes), COMMAND_LINE if file is None else str(file))
+
+
+def _parse(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """The tables of a file, and the lines of its keys. A file that is no TOML at all has one mistake."""
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigurationError((Mistake("", f"is larger than {MAX_BYTES} bytes"),), str(file))
+        text = content.decode("utf-8")
+        return tomllib.loads(text), locate(text)
+    except OSError as error:
+        mistake = Mistake("", f"cannot be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        mistake = Mistake("", "is not UTF-8, which TOML is written in", content.count(b"\n", 0, error.start) + 1)
+    except tomllib.TOMLDecodeError as error:
+        found = _POSITION.search(str(error))
+        line = int(found[1]) if found and found[1] else content.count(b"\n") + 1
+        mistake = Mistake("", f"is not TOML: {_POSITION.sub('', str(error))}", line)
+    except RecursionError:
+        mistake = Mistake("", "is nested too deeply")
+    raise ConfigurationError((mistake,), str(file))
+
+
+def _put(tables: dict[str, Any], path: KeyPath, value: object) -> None:
+    """Set a key, a key of a table, or one more site. A table that is no table stays, to be noted as such."""
+    match path:
+        case ("site", int()):
+            tables.setdefault("site", []).append(value)
+        case (str(table), str(key)):
+            below = tables.setdefault(table, {})
+            if isinstance(below, dict):
+                below[key] = value
+        case _:
+            tables[str(path[0])] = value
