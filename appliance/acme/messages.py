@@ -210,7 +210,7 @@ class Order:
         order = cls(
             status=status,
             identifiers=frozenset(Identifier.from_json(item) for item in fields.list("identifiers")),
-            authorizations=tuple(_url(item, "order", "authorizations") for item in fields.list("authorizations")),
+            authorizations=tuple(usable_url(item, "order", "authorizations") for item in fields.list("authorizations")),
             finalize=fields.url("finalize"),
             certificate=fields.optional_url("certificate"),
             error=_optional_problem(fields.data),
@@ -264,7 +264,8 @@ def _texts(data: Mapping[object, object]) -> dict[str, str]:
     return {key: value for key, value in data.items() if isinstance(key, str) and isinstance(value, str)}
 
 
-def _url(value: object, what: str, name: str) -> str:
+def usable_url(value: object, what: str, name: str) -> str:
+    """An http or https URL of printable ASCII, as it is. Raises AcmeProtocolError naming ``what`` and the field."""
     if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]{1,2048}", value):
         raise AcmeProtocolError(f"the CA's {what} has no usable URL in {name!r}")
     try:
@@ -299,7 +300,7 @@ class _Fields:
         return value if isinstance(value, str) and value else None
 
     def url(self, name: str) -> str:
-        return _url(self.data.get(name), self.what, name)
+        return usable_url(self.data.get(name), self.what, name)
 
     def optional_url(self, name: str) -> str | None:
         return None if self.data.get(name) in (None, "") else self.url(name)
