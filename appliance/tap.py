@@ -1,0 +1,137 @@
+"""``twist appliance``: options to a configuration, a configuration to the service. Only here is the global reactor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NoReturn, cast
+
+from attrs import fields
+from twisted.application.service import IService
+from twisted.internet.base import ReactorBase
+from twisted.logger import Logger, textFileLogObserver
+from twisted.python import usage
+
+from . import app, demo
+from .clock import make_monotonic
+from .commandline import CommandLine
+from .config import Configuration
+from .configfile import COMMAND_LINE
+from .errors import ApplianceError, ConfigurationError, Mistake
+
+CANNOT_START = 1
+"""The exit status where the configuration is right, but something it needs is not."""
+BAD_CONFIGURATION = 2
+"""The exit status for options or a configuration that cannot be used."""
+
+_log = Logger()
+
+
+class Options(usage.Options):
+    """The options of ``twist appliance``; parsing them reads and checks the configuration, and exits on mistakes."""
+
+    synopsis = (
+        "[--config FILE] [options]\n"
+        "       twist appliance --site NAME[,NAME...]=UPSTREAM --email ADDRESS [options]\n"
+        "       twist appliance --demo [options]"
+    )
+    longdesc = (
+        "Terminates TLS for every site, proxies to the applications behind them, and obtains and renews all"
+        " certificates over ACME while it serves. Options given beside a configuration file override its keys."
+    )
+    optParameters = [  # noqa: RUF012 - usage.Options wants it so
+        ["config", "c", None, "The configuration file. [default: /etc/appliance/appliance.toml]"],
+        ["state-dir", None, None, "The folder for accounts and certificates. [default: /var/lib/appliance]"],
+        ["directory", None, None, "The ACME directory's URL. [default: Let's Encrypt's]"],
+        ["email", None, None, "Your address for the CA; with --site, giving it agrees to the CA's terms of service."],
+        ["ca-file", None, None, "PEM certificates to trust for the directory's own TLS, beside the system's."],
+    ]
+    optFlags = [  # noqa: RUF012
+        ["agree-tos", None, "Agree to the CA's terms of service without giving an address."],
+        ["demo", None, "Show it on this machine: two small applications, a CA of its own, short-lived certificates."],
+    ]
+
+    configuration: Configuration | None = None
+    """What to run; None for the demo, which makes its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.update({"site": [], "http": [], "https": []})
+
+    def opt_site(self, value: str) -> None:
+        """NAME[,NAME...]=UPSTREAM, with http://HOST:PORT, https://HOST:PORT or unix:/PATH. May be repeated."""
+        self["site"].append(value)
+
+    def opt_http(self, value: str) -> None:
+        """The endpoint for HTTP. May be repeated. [default: tcp:80]"""
+        self["http"].append(value)
+
+    def opt_https(self, value: str) -> None:
+        """The endpoint for HTTPS. May be repeated. [default: tcp:443]"""
+        self["https"].append(value)
+
+    def opt_version(self) -> NoReturn:
+        """Print the version and exit."""
+        print(f"appliance {version('appliance')}")
+        sys.exit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse, and read the configuration. Where that fails, print every mistake and exit with status 2."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            _exit(BAD_CONFIGURATION, f"{COMMAND_LINE}: {error}\nSee twist appliance --help.")
+        except ConfigurationError as error:
+            _exit(BAD_CONFIGURATION, f"{error}\nNothing was started.")
+        self._log_as_text()
+
+    def postOptions(self) -> None:
+        """Read the configuration. Raises ConfigurationError."""
+        if self["demo"]:
+            self._check_demo()
+        else:
+            given = {field.name: self[field.name.replace("_", "-")] for field in fields(CommandLine)}
+            self.configuration = CommandLine(**given).configuration()
+
+    def _check_demo(self) -> None:
+        """The demo has its own sites and CA: refuse options that would change them."""
+        others = [name for name in ("config", "site", "directory", "email", "ca-file", "agree-tos") if self[name]]
+        if others:
+            mistakes = tuple(Mistake(f"--{name}", "cannot be combined with --demo") for name in others)
+            raise ConfigurationError(mistakes, COMMAND_LINE)
+
+    def _log_as_text(self) -> None:
+        """Log readable lines into a pipe or journal too, where ``twist`` writes JSON, unless a format was asked for.
+
+        ``twist`` does not keep whether it was, hence the look at the arguments.
+        """
+        if self.parent is not None and not any(argument.startswith("--log-fo") for argument in sys.argv):
+            self.parent["fileLogObserverFactory"] = textFileLogObserver
+
+
+def makeService(options: Options) -> IService:
+    """Build what the options ask for. Where that cannot be, print why and exit with status 1."""
+    from twisted.internet import reactor as installed
+
+    reactor = cast(ReactorBase, installed)
+    make_monotonic(reactor)
+    try:
+        if options.configuration is None:
+            return demo.make_service(reactor, options["http"], options["https"], options["state-dir"])
+        if options["email"] is not None and options["site"]:
+            _log.info(
+                "--email {email}: agreed to the terms of service of the CA at {directory}",
+                email=options["email"],
+                directory=options.configuration.acme.directory,
+            )
+        return app.build(reactor, options.configuration)
+    except ConfigurationError as error:
+        _exit(BAD_CONFIGURATION, f"{error}\nNothing was started.")
+    except ApplianceError as error:
+        _exit(CANNOT_START, f"{error}\nNothing was started.")
+
+
+def _exit(status: int, message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(status)
