@@ -1,0 +1,47 @@
+"""What a program and all its children have used, as the kernel counts it in ``/proc``.
+
+:class:`bench.programs.Program` gives each program a session of its own, so a session is a program's whole family.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+"""Seconds in a unit of ``/proc/PID/stat``: 10 ms on Linux."""
+
+_PROC = Path("/proc")
+_SESSION = 3
+_UTIME = 11
+"""Indices among the fields after the command's name; ``stime``, ``cutime``, ``cstime`` follow ``utime`` (proc(5))."""
+
+
+def cpu_seconds(session: int) -> float:
+    """Return user and system time of a session's processes with their threads, and of the children they waited for."""
+    return sum(int(ticks) for stat in _members(session).values() for ticks in stat[_UTIME : _UTIME + 4]) * TICK
+
+
+def memory_bytes(session: int) -> int:
+    """Return the proportional set size of a session's processes: pages they share count once."""
+    return sum(_proportional_set_size(pid) for pid in _members(session))
+
+
+def _members(session: int) -> dict[int, list[str]]:
+    """Return the fields after the command's name of every living process in the session, by process id."""
+    stats = {int(folder.name): _stat(folder) for folder in _PROC.iterdir() if folder.name.isdigit()}
+    return {pid: stat for pid, stat in stats.items() if stat and int(stat[_SESSION]) == session}
+
+
+def _stat(folder: Path) -> list[str]:
+    try:
+        return (folder / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
+        return []
+
+
+def _proportional_set_size(pid: int) -> int:
+    for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0

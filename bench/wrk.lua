@@ -1,0 +1,14 @@
+-- The name in the URL is for SNI and Host; the proxy is on loopback, whatever a resolver says.
+function wrk.resolve(host, service)
+   wrk.addrs = wrk.lookup("127.0.0.1", service)
+end
+
+-- One line that a program can read.
+function done(summary, latency, requests)
+   local errors = summary.errors
+   io.write(string.format(
+      'RESULT {"requests": %d, "microseconds": %d, "bytes": %d, "errors": ' ..
+      '{"connect": %d, "read": %d, "write": %d, "timeout": %d, "status": %d}}\n',
+      summary.requests, summary.duration, summary.bytes,
+      errors.connect, errors.read, errors.write, errors.timeout, errors.status))
+end
