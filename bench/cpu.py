@@ -34,14 +34,19 @@ def _members(session: int) -> dict[int, list[str]]:
 
 
 def _stat(folder: Path) -> list[str]:
-    try:
-        return (folder / "stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
-        return []
+    return _read(folder / "stat").rpartition(")")[2].split()
 
 
 def _proportional_set_size(pid: int) -> int:
-    for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
+    for line in _read(_PROC / str(pid) / "smaps_rollup").splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def _read(path: Path) -> str:
+    """Return a file of ``/proc``; nothing when its process has ended meanwhile."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
