@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from datetime import datetime
@@ -36,6 +37,26 @@ _ADVICE = {
     errno.EPERM: "let the user the service runs as own and write it",
     errno.EROFS: "make its file system writable",
 }
+
+
+# Host names as A-labels, wildcards, IP addresses: nothing that a path could be made of. With the longest suffix added
+# (that of a file set aside) the name has to fit into the 255 bytes of a file name.
+_NAME = re.compile(r"[A-Za-z0-9*_:][A-Za-z0-9*_:.-]{0,219}")
+
+
+def is_name(name: str) -> bool:
+    """Whether ``name``, a host name, wildcard or IP address, may be the first part of a file's name."""
+    return _NAME.fullmatch(name) is not None
+
+
+def check_name(name: str) -> None:
+    """
+    Refuse what ``is_name`` does.
+
+    :raises StoreError: says so.
+    """
+    if not is_name(name):
+        raise StoreError(f"cannot keep a file for {name!r}: not a host name of at most 220 characters")
 
 
 def replace(path: Path, content: bytes, previous: Path | None = None) -> None:

@@ -25,9 +25,7 @@ PemObjects = list[pem.AbstractPEMObject]
 
 _SUFFIX = ".pem"
 _PREVIOUS = ".previous"
-# Host names as A-labels, wildcards, IP addresses: nothing that a path could be made of. With the longest suffix added
-# (that of a file set aside) the name has to fit into the 255 bytes of a file name.
-_NAME = re.compile(r"[A-Za-z0-9*_:][A-Za-z0-9*_:.-]{0,219}")
+_END = re.compile(rb"-----END [A-Z0-9 ]+-----\s*\Z")
 
 _Result = TypeVar("_Result")
 
@@ -84,7 +82,7 @@ class CertificateStore:
         return Deferred.fromCoroutine(self._get(server_name))
 
     async def _get(self, server_name: str) -> PemObjects:
-        if not _NAME.fullmatch(server_name):
+        if not atomicfile.is_name(server_name):
             raise KeyError(server_name)
         found = await self._look(lambda: [server_name])
         if server_name in found.entries:
@@ -137,7 +135,7 @@ class CertificateStore:
         except OSError as error:
             raise StoreError(f"cannot list the certificates in {self._directory}: {error.strerror}") from error
         names = (file.removesuffix(_SUFFIX) for file in files if file.endswith(_SUFFIX))
-        return sorted(name for name in names if _NAME.fullmatch(name))
+        return sorted(name for name in names if atomicfile.is_name(name))
 
     def _read(self, names: Callable[[], list[str]]) -> _Found:
         found = _Found()
@@ -170,7 +168,7 @@ class CertificateStore:
     def _parse(self, content: bytes) -> PemObjects:
         """Raise an ``ApplianceError`` unless all of it is whole."""
         objects = pem.parse(content)
-        if content.count(b"-----BEGIN ") != len(objects):
+        if content.count(b"-----BEGIN ") != len(objects) or not _END.search(content):
             raise StoreError("it is cut off in the middle of a PEM block")
         self._validate(content)
         return objects
@@ -189,8 +187,7 @@ class CertificateStore:
         found.complaints.append(StoreError(f"it was renamed to {aside.name}; {instead}"))
 
     def _write(self, name: str, pem_objects: PemObjects) -> None:
-        if not _NAME.fullmatch(name):
-            raise StoreError(f"cannot store a certificate under {name!r}: not a host name of at most 220 characters")
+        atomicfile.check_name(name)
         content = b"".join(item.as_bytes().rstrip() + b"\n" for item in pem_objects)
         self._validate(content)
         atomicfile.make_private_folder(self._directory)

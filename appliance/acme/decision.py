@@ -1,0 +1,152 @@
+"""What to do next for one site: a pure function of what is known about it. ``renewal`` does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from enum import Enum
+
+from attrs import field, frozen
+
+from appliance.acme.schedule import LONGEST_RETRY_AFTER, SHORT_LIFE, is_expiring, is_valid, next_renewal
+from appliance.acme.state import RenewalState
+from appliance.errors import CertificateError
+from appliance.tls.certificate import Certificate
+
+_LONGEST_WAIT = LONGEST_RETRY_AFTER + timedelta(days=1)
+
+
+class Step(Enum):
+    """What can be done for a site."""
+
+    STORE = "store"
+    """Write the certificate that is not saved yet."""
+    INSTALL = "install"
+    """Serve the newest certificate."""
+    RENEW = "renew"
+    """Order a new certificate."""
+    WAIT = "wait"
+    """Nothing before ``Action.at``."""
+
+
+@frozen
+class Action:
+    """The next thing to do, when, and why: for the service, the log and the status page."""
+
+    step: Step
+    at: datetime
+    reason: str
+
+
+@frozen
+class Situation:
+    """All that matters for a site's next step."""
+
+    names: tuple[str, ...]
+    state: RenewalState = field(factory=RenewalState)
+    serving: Certificate | None = None
+    """What handshakes get now."""
+    stored: Certificate | None = None
+    """The best one in the store, as far as it is known to be loadable."""
+    unsaved: Certificate | None = None
+    """A newer one that could not be written yet: it is never thrown away for that, since orders are rationed."""
+    store_again: datetime | None = None
+    """When to try writing it again; None is at once."""
+    spread: float = 0.0
+    """See ``schedule.next_renewal``."""
+
+
+def decide(situation: Situation, now: datetime) -> Action:
+    """
+    Say what to do next.
+
+    A new certificate is written before it is served. When writing fails, the old one stays in service until it is
+    about to expire; only then, or where no old one covers all names, is the unsaved one served: a site that is down
+    helps nobody.
+    """
+    unsaved, stored, serving = situation.unsaved, situation.stored, situation.serving
+    if unsaved is not None:
+        if situation.store_again is None or situation.store_again <= now:
+            return Action(Step.STORE, now, "the new certificate is not saved yet")
+        if serving is not unsaved and not _is_good(serving, situation.names, now):
+            return Action(Step.INSTALL, now, "the new certificate is not saved, but the old one will not do any longer")
+    elif stored is not None and serving is not stored and is_valid(stored.not_before, stored.not_after, now):
+        return Action(Step.INSTALL, now, "the stored certificate is to be served")
+    due, reason = _due(unsaved or stored or serving, situation, now)
+    allowed = _allowed(situation, now)
+    if allowed is not None and allowed > max(due, now):
+        due, reason = allowed, f"{reason}; after {_failures(situation.state)} not before then"
+    if due <= now:
+        return Action(Step.RENEW, now, reason)
+    if unsaved is not None and situation.store_again is not None and situation.store_again < due:
+        due, reason = situation.store_again, "the new certificate could not be saved; it is tried again then"
+    elif stored is not None and serving is not stored and stored.not_before < due:
+        due, reason = stored.not_before, "the stored certificate is not valid before then: is the clock right?"
+    return Action(Step.WAIT, due, reason)
+
+
+def choose(names: Iterable[str], stored: Mapping[str, Certificate], now: datetime) -> Certificate | None:
+    """
+    Pick the stored certificate to serve for ``names``, whatever name it is stored under; None if none is any good.
+
+    It covers most of the names, has not expired, has its own key; one that is valid now goes before one that is not
+    yet; among equals the one that lasts longest.
+    """
+    names = tuple(names)
+
+    def rank(certificate: Certificate) -> tuple[bool, int, datetime]:
+        valid = is_valid(certificate.not_before, certificate.not_after, now)
+        return valid, len(covered(certificate, names)), certificate.not_after
+
+    candidates = [certificate for certificate in stored.values() if _is_candidate(certificate, names, now)]
+    return max(candidates, key=rank, default=None)
+
+
+def covered(certificate: Certificate, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of ``names`` that the certificate covers."""
+    return tuple(name for name in names if certificate.covers(name))
+
+
+def _is_candidate(certificate: Certificate, names: tuple[str, ...], now: datetime) -> bool:
+    try:
+        certificate.check((), max(now, certificate.not_before))
+    except CertificateError:
+        return False
+    return bool(covered(certificate, names))
+
+
+def _is_good(certificate: Certificate | None, names: tuple[str, ...], now: datetime) -> bool:
+    """Whether it can go on serving for a while: all names, dates, not about to expire."""
+    return (
+        certificate is not None
+        and len(covered(certificate, names)) == len(names)
+        and is_valid(certificate.not_before, certificate.not_after, now)
+        and not is_expiring(certificate.not_before, certificate.not_after, now)
+    )
+
+
+def _due(certificate: Certificate | None, situation: Situation, now: datetime) -> tuple[datetime, str]:
+    if certificate is None:
+        return now, "there is no certificate"
+    uncovered = [name for name in situation.names if not certificate.covers(name)]
+    if uncovered:
+        return now, f"the certificate does not cover {', '.join(uncovered)}"
+    if certificate.not_after <= now:
+        return now, f"the certificate expired at {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC"
+    part = "half" if certificate.not_after - certificate.not_before < SHORT_LIFE else "a third"
+    due = next_renewal(certificate.not_before, certificate.not_after, situation.spread)
+    return due, f"about {part} of the certificate's life is left then"
+
+
+def _allowed(situation: Situation, now: datetime) -> datetime | None:
+    """Until when failures forbid an attempt; None if they do not, or do not make sense any longer."""
+    state = situation.state
+    if state.next_attempt is None or set(state.names) != set(situation.names):
+        return None
+    if state.last_attempt is not None and state.last_attempt > now:
+        return None  # the wall clock was set back: what it said then means nothing now
+    return state.next_attempt if state.next_attempt <= now + _LONGEST_WAIT else None
+
+
+def _failures(state: RenewalState) -> str:
+    return f"{state.failures} failure{'s' if state.failures != 1 else ''} in a row"

@@ -1,0 +1,158 @@
+"""What is remembered of a site's renewals."""
+
+import errno
+import json
+import os
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.acme.state import RESTART_PATIENCE, RenewalState, StateFolder
+from appliance.errors import StoreError
+
+NOW = datetime(2027, 1, 1, tzinfo=UTC)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+FAILED = RenewalState().begin(["a.example"], NOW, NOW + MINUTE).fail("no", NOW + DAY)
+times = st.none() | st.datetimes(timezones=st.just(UTC))
+states = st.builds(
+    RenewalState,
+    names=st.lists(st.text()).map(tuple),
+    last_attempt=times,
+    last_success=times,
+    failures=st.integers(0, 10**9),
+    problem=st.text(),
+    next_attempt=times,
+    retry_after=st.booleans(),
+    running=st.booleans(),
+)
+
+
+@given(states)
+def test_round_trip(state: RenewalState) -> None:
+    """JSON and back is the same."""
+    assert RenewalState.from_json(state.to_json()) == state
+
+
+def test_course_of_an_attempt() -> None:
+    """An attempt counts as failed from its beginning; a success forgets all."""
+    begun = RenewalState().begin(["a.example"], NOW, NOW + MINUTE)
+    assert (begun.failures, begun.running, begun.next_attempt) == (1, True, NOW + MINUTE)
+    failed = begun.fail("the CA said no", NOW + DAY, retry_after=True)
+    assert (failed.failures, failed.running, failed.next_attempt) == (1, False, NOW + DAY)
+    again = failed.begin(["a.example"], NOW + DAY, NOW + 2 * DAY)
+    assert (again.failures, again.retry_after) == (2, False)
+    assert again.succeed(NOW + DAY) == RenewalState(("a.example",), NOW + DAY, NOW + DAY)
+    assert again.interrupt(NOW + DAY).failures == 1
+    assert not again.interrupt(NOW + DAY).running
+
+
+def test_restart_cuts_long_waits() -> None:
+    """A restart may follow a repair: after a failure it waits a quarter of an hour at most."""
+    assert FAILED.restart().next_attempt == NOW + RESTART_PATIENCE
+    soon = FAILED.fail("no", NOW + MINUTE)
+    assert soon.restart() == soon
+
+
+def test_restart_keeps_what_matters() -> None:
+    """Neither a time that the CA named nor that after a crash is cut; a fresh record stays as it is."""
+    for state in (
+        FAILED.fail("slow down", NOW + DAY, retry_after=True),
+        FAILED.begin(["a.example"], NOW, NOW + DAY),
+        RenewalState(),
+        RenewalState(last_attempt=NOW),
+    ):
+        assert state.restart() == state
+
+
+VALID = json.loads(FAILED.to_json())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0\0\0",
+        b"[]",
+        b"{}",
+        b"null",
+        b"[" * 100_000,
+        b"\xff",
+        FAILED.to_json()[:-10],
+        *(
+            json.dumps({**VALID, key: value}).encode()
+            for key, value in {
+                "version": 2,
+                "names": "a",
+                "failures": "1",
+                "problem": 1,
+                "next_attempt": "2027-01-01",
+                "last_attempt": "soon",
+                "last_success": 1,
+                "running": 1,
+                "retry_after": None,
+            }.items()
+        ),
+    ],
+)
+def test_nonsense_is_refused(content: bytes) -> None:
+    """Anything that is no record is a ``StoreError``, and nothing else."""
+    with pytest.raises(StoreError, match="not a renewal record"):
+        RenewalState.from_json(content)
+
+
+def test_unknown_keys_are_ignored() -> None:
+    """A newer version may have written more."""
+    assert RenewalState.from_json(json.dumps({**VALID, "ari": {}}).encode()) == FAILED
+
+
+def test_files(tmp_path: Path) -> None:
+    """One private file per site; those of other sites are left alone."""
+    folder = StateFolder(tmp_path / "renewal")
+    assert folder.load(["a.example"], NOW).states == {"a.example": RenewalState()}
+    folder.save("a.example", FAILED)
+    path = tmp_path / "renewal" / "a.example.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    loaded = folder.load(["a.example", "b.example"], NOW)
+    assert loaded.states == {"a.example": FAILED.restart(), "b.example": RenewalState()}
+    assert loaded.complaints == []
+
+
+def test_corrupt_record(tmp_path: Path) -> None:
+    """It is set aside and complained about; the other sites' records are read; temporary files go."""
+    folder = StateFolder(tmp_path)
+    folder.save("a.example", FAILED)
+    (tmp_path / "b.example.json").write_bytes(b"{")
+    (tmp_path / ".0123.tmp").write_bytes(b"{")
+    loaded = folder.load(["b.example", "a.example"], NOW)
+    assert loaded.states == {"a.example": FAILED.restart(), "b.example": RenewalState()}
+    assert "b.example.json: not a renewal record" in str(loaded.complaints[0])
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "a.example.json",
+        "b.example.json.corrupt-20270101T000000Z",
+    }
+
+
+def test_nothing_can_be_read_or_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even so there is a fresh record for every site, and a complaint for everything."""
+    (tmp_path / "a.example.json").write_bytes(b"{")
+
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
+    loaded = StateFolder(tmp_path).load(["a.example"], NOW)
+    assert loaded.states == {"a.example": RenewalState()}
+    assert len(loaded.complaints) == 3
+
+
+def test_no_name_for_a_file(tmp_path: Path) -> None:
+    """Nothing is written outside the folder."""
+    with pytest.raises(StoreError, match="not a host name"):
+        StateFolder(tmp_path / "renewal").save("../x", FAILED)
+    assert list(tmp_path.iterdir()) == []
