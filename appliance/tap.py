@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import NoReturn, cast
 
 from attrs import fields
@@ -13,7 +12,7 @@ from twisted.internet.base import ReactorBase
 from twisted.logger import Logger, textFileLogObserver
 from twisted.python import usage
 
-from . import app, demo
+from . import __version__, app, demo
 from .clock import make_monotonic
 from .commandline import CommandLine
 from .config import Configuration
@@ -73,7 +72,7 @@ class Options(usage.Options):
 
     def opt_version(self) -> NoReturn:
         """Print the version and exit."""
-        print(f"appliance {version('appliance')}")
+        print(f"appliance {__version__}")
         sys.exit(0)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:

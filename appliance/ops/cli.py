@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
+from appliance import __version__
 from appliance.config import Site
 from appliance.configfile import DEFAULT_FILE, load
 from appliance.errors import ConfigurationError
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"appliance {version('appliance')}")
+    parser.add_argument("--version", action="version", version=f"appliance {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     command = commands.add_parser("check", help="check a configuration file", description=check.__doc__)
