@@ -1,0 +1,1 @@
+"""HTTP on the client's side: heads, bodies, the connection, the pages."""

@@ -39,7 +39,7 @@ _HOP_BY_HOP = frozenset(
 
 # "Proxy" would become HTTP_PROXY in a CGI-like environment and steer the application's own requests.
 REQUEST_NOT_FORWARDED = _HOP_BY_HOP | FORWARDING | {b"host", b"expect", b"proxy", b"http2-settings", b"x-real-ip"}
-RESPONSE_NOT_FORWARDED = _HOP_BY_HOP - {b"te"}
+RESPONSE_NOT_FORWARDED = _HOP_BY_HOP
 
 _TOKEN_LIST = re.compile(rb"[\t ,]*(?:[!#$%&'*+\-.^_`|~0-9a-z]+[\t ,]*)*")
 _AUTHORITY = re.compile(rb"([A-Za-z0-9_.\-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")

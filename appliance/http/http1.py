@@ -1,7 +1,7 @@
 """HTTP/1.1 heads on the wire (RFC 9112): one strict reader each way, and the writers.
 
-A head is held against a grammar of its own first, whole and byte by byte, then taken apart by llhttp. Both must agree to
-it, so that nothing which servers read differently from each other ever gets past this file.
+A head is held against a grammar of its own first, whole and byte by byte, then taken apart by llhttp. Both must agree
+to it, so that nothing which servers read differently from each other ever gets past this file.
 """
 
 from __future__ import annotations
@@ -254,10 +254,10 @@ def _take_response_framing(response: ResponseHead, lengths: list[bytes], codings
     else:
         framing = UNTIL_CLOSE
     status = response.status
-    if method == b"HEAD" or status == 304:
-        response.stated_length = framing if framing >= 0 else None
+    if status < 200 or status == 204:
         framing = NO_BODY
-    elif status < 200 or status == 204:
+    elif framing == NO_BODY or method == b"HEAD" or status == 304:
+        response.stated_length = framing if framing >= 0 else None
         framing = NO_BODY
     response.framing = framing
 
@@ -267,9 +267,10 @@ def write_request(request: RequestHead, target: bytes, own_fields: bytes) -> byt
 
     ``own_fields`` are complete lines that the appliance itself sets.
     """
-    lines = [b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (request.method, target, request.authority, own_fields)]
+    lines = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (request.method, target, request.authority)]
     for name, value in request.fields:
         lines.append(b"%b: %b\r\n" % (name, value))
+    lines.append(own_fields)
     framing = request.framing
     if framing > 0:
         lines.append(b"Content-Length: %d\r\n" % framing)
@@ -294,8 +295,6 @@ def write_response(response: ResponseHead, version: int, keep_alive: bool) -> by
     elif framing == NO_BODY:
         if response.stated_length is not None:
             lines.append(b"Content-Length: %d\r\n" % response.stated_length)
-        elif response.status >= 200 and response.status not in (204, 304):
-            lines.append(b"Content-Length: 0\r\n")
     elif version == 1:
         lines.append(b"Transfer-Encoding: chunked\r\n")
     if response.status == 101:

@@ -1,4 +1,4 @@
-"""Heads of requests and responses, as every HTTP version understands them. Data only: reading and writing stand elsewhere."""
+"""Heads of requests and responses, as every HTTP version understands them: data only."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class RequestHead:
 class ResponseHead:
     """A response's status and fields; ``fields`` is without framing and hop-by-hop fields."""
 
-    __slots__ = ("fields", "framing", "keep_alive", "reason", "status", "stated_length", "upgrade", "version")
+    __slots__ = ("fields", "framing", "keep_alive", "reason", "stated_length", "status", "upgrade", "version")
 
     def __init__(self, status: int, reason: bytes, version: int = 1) -> None:
         self.status = status
@@ -72,7 +72,7 @@ class ResponseHead:
         self.fields: Fields = []
         self.framing = NO_BODY
         self.stated_length: int | None = None
-        """Content-Length of a response that has no body all the same: to HEAD, or 304."""
+        """Content-Length of a response without a body: 0, or what a GET would have had (HEAD, 304); None: not said."""
         self.keep_alive = version == 1
         self.upgrade = b""
         """The protocol switched to, in a 101."""

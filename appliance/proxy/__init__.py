@@ -1,0 +1,1 @@
+"""Applications: routes to them, connections to them, exchanges with them."""

@@ -1,0 +1,527 @@
+"""The client-facing HTTP/1.1 connection: one request after the other, each answered by an exchange or on the spot.
+
+IDLE ──head──▶ BUSY ──answered, body read──▶ IDLE
+                ├──answered, must close──▶ LINGERING ──▶ gone
+                └──101──▶ TUNNEL ──▶ gone
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, Final, Protocol
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol, IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from appliance.config import Limits, Timeouts
+from appliance.deadlines import NEVER, Deadlines
+from appliance.errors import RequestError
+from appliance.http import pages
+from appliance.http.body import LAST_CHUNK, BodyError, BodyReader, UntilCloseReader, chunk, reader_for
+from appliance.http.flow import unsent
+from appliance.http.http1 import HEAD_END, check_partial_head, read_request, write_response
+from appliance.http.message import CHUNKED, NO_BODY, UNTIL_CLOSE, RequestHead, ResponseHead
+
+_IDLE: Final = 0
+_BUSY: Final = 1
+_LINGERING: Final = 2
+_TUNNEL: Final = 3
+_GONE: Final = 4
+
+_LINGER_SECONDS = 2.0
+_JOIN_BYTES = 16 * 1024
+_READ_AHEAD_BYTES = 64 * 1024
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Exchange(Protocol):
+    """The life of one request behind a connection; what answers it tells the connection through `ServerConnection`."""
+
+    def start(self) -> None:
+        """Called once, when the connection is ready to be told."""
+
+    def body_received(self, data: bytes) -> None:
+        """A piece of the request's body, or of a tunnel."""
+
+    def body_ended(self) -> None:
+        """The request is complete; in a tunnel: the client will send no more."""
+
+    def pause(self) -> None:
+        """The client does not take more at present."""
+
+    def resume(self) -> None:
+        """The client takes more again."""
+
+    def client_lost(self) -> None:
+        """Nobody is left to answer."""
+
+
+class Handler(Protocol):
+    """Decides what becomes of a request."""
+
+    def handle(self, connection: ServerConnection, request: RequestHead) -> Exchange | None:
+        """Answer on the spot through ``connection.answer`` and return None, or return the exchange that will."""
+
+
+@implementer(IProtocol, IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
+class ServerConnection:
+    """One client's connection. Everything below "from the exchange" is for what answers; the rest is Twisted's."""
+
+    __slots__ = (
+        "__weakref__",
+        "_advancing",
+        "_allowed",
+        "_awaited",
+        "_body",
+        "_buffer",
+        "_chunked",
+        "_deadlines",
+        "_exchange",
+        "_half_closed",
+        "_handler",
+        "_head",
+        "_limits",
+        "_paused",
+        "_reading_stopped",
+        "_request",
+        "_requests",
+        "_scanned",
+        "_state",
+        "_timeouts",
+        "_unsent",
+        "_write_closed",
+        "client",
+        "deadline",
+        "memo",
+        "port",
+        "scheme",
+        "transport",
+    )
+
+    def __init__(
+        self, handler: Handler, deadlines: Deadlines, limits: Limits, timeouts: Timeouts, scheme: bytes
+    ) -> None:
+        self._handler = handler
+        self._deadlines = deadlines
+        self._limits = limits
+        self._timeouts = timeouts
+        self.scheme = scheme
+        self.transport: Any = None
+        self.client = ""
+        """The peer's IP address; empty on a UNIX socket."""
+        self.port = 0
+        """The port the client connected to; 0 on a UNIX socket."""
+        self.memo: Any = None
+        """The handler's own, for what does not change between the requests of one connection."""
+        self.deadline = NEVER
+        self._state = _IDLE
+        self._buffer = b""
+        self._scanned = 0
+        self._request: RequestHead | None = None
+        self._body: BodyReader | None = None
+        self._exchange: Exchange | None = None
+        self._head = b""
+        self._advancing = False
+        self._allowed: float = inf
+        self._awaited = True
+        self._chunked = False
+        self._requests = 0
+        self._paused = False
+        self._reading_stopped = False
+        self._half_closed = False
+        self._write_closed = False
+        self._unsent = 0
+
+    # --- from Twisted ---
+
+    def makeConnection(self, transport: Any) -> None:
+        """See IProtocol."""
+        self.transport = transport
+        peer, host = transport.getPeer(), transport.getHost()
+        if isinstance(peer, IPv4Address | IPv6Address):
+            self.client = peer.host.partition("%")[0].removeprefix("::ffff:")
+        if isinstance(host, IPv4Address | IPv6Address):
+            self.port = host.port
+        limit = self._timeouts.handshake if self.scheme == b"https" else self._timeouts.header
+        self.deadline = self._deadlines.seconds() + limit
+        self._deadlines.add(self)
+        transport.registerProducer(self, True)
+
+    def connectionMade(self) -> None:
+        """See IProtocol."""
+
+    def handshakeCompleted(self) -> None:
+        """See IHandshakeListener: the time for a first request begins."""
+        self.deadline = self._deadlines.seconds() + self._timeouts.header
+
+    def dataReceived(self, data: bytes) -> None:
+        """See IProtocol."""
+        state = self._state
+        if state == _IDLE:
+            if self._buffer:
+                data = self._buffer + data
+            else:
+                self.deadline = self._deadlines.seconds() + self._timeouts.header
+            self._buffer = data
+            self._advance()
+        elif state == _BUSY:
+            self._request_data(data)
+        elif state == _TUNNEL:
+            assert self._exchange is not None
+            self._exchange.body_received(data)
+
+    def readConnectionLost(self) -> None:
+        """See IHalfCloseableProtocol: a client that asked and closed its side still gets its answer."""
+        self._half_closed = True
+        exchange = self._exchange
+        if self._state == _TUNNEL and exchange is not None and not self._write_closed:
+            exchange.body_ended()
+        elif self._state != _BUSY or self._body is not None:
+            self._drop()
+
+    def writeConnectionLost(self) -> None:
+        """See IHalfCloseableProtocol."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See IProtocol."""
+        self._state = _GONE
+        self.deadline = NEVER
+        self._deadlines.discard(self)
+        self._buffer = b""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.client_lost()
+
+    def pauseProducing(self) -> None:
+        """See IPushProducer: the socket is full."""
+        self._paused = True
+        self._unsent = unsent(self.transport)
+        self.deadline = self._deadlines.seconds() + self._timeouts.body
+        if self._exchange is not None:
+            self._exchange.pause()
+
+    def resumeProducing(self) -> None:
+        """See IPushProducer: the socket has taken all."""
+        self._paused = False
+        if self._state == _IDLE:
+            self._rest()
+        elif self._state == _TUNNEL or (self._state == _BUSY and self._body is None):
+            self.deadline = NEVER
+        if self._exchange is not None:
+            self._exchange.resume()
+
+    def stopProducing(self) -> None:
+        """See IPushProducer: the connection is going; connectionLost tells the exchange."""
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed; see Deadlines."""
+        if self._paused or self._state == _LINGERING:
+            left = unsent(self.transport)
+            if left and left != self._unsent:  # slow, but moving
+                self._unsent = left
+                self.deadline = now + self._timeouts.body
+                return
+        elif (self._state == _BUSY and self._awaited) or (self._state == _IDLE and self._buffer):
+            self._refuse(408)
+            return
+        elif self._state == _IDLE and not getattr(self.transport, "handshaking", False):
+            self._drop()
+            return
+        self._abort()
+
+    # --- reading requests ---
+
+    def _advance(self) -> None:
+        """Take requests from the buffer for as long as nothing is under way; never from within itself."""
+        self._advancing = True
+        try:
+            self._take_requests()
+        except RequestError as error:
+            self._refuse(error.status)
+        finally:
+            self._advancing = False
+
+    def _take_requests(self) -> None:
+        while self._state == _IDLE and self._buffer:
+            if self._paused:  # answers are not read, so no more of them are made
+                self._stop_reading()
+                return
+            data = self._buffer
+            if data.startswith(b"\r\n"):  # RFC 9112 section 2.2: tolerated before a request
+                self._buffer = data[2:]
+                continue
+            end = data.find(HEAD_END, max(self._scanned - 3, 0))
+            if end < 0:
+                check_partial_head(data, self._scanned, self._limits)
+                self._scanned = len(data)
+                return
+            end += 4
+            self._scanned = 0
+            self._buffer = b""
+            request = read_request(data if end == len(data) else data[:end], self._limits)
+            self._begin(request, data[end:])
+
+    def _begin(self, request: RequestHead, rest: bytes) -> None:
+        self._state = _BUSY
+        self._request = request
+        self._awaited = True
+        self._requests += 1
+        if self._requests >= self._limits.requests_per_connection:
+            request.keep_alive = False
+        framing = request.framing
+        if framing == NO_BODY:
+            self._body = None
+            self._buffer = rest
+            self.deadline = NEVER
+        else:
+            self._allowed = inf if self._limits.body_bytes is None else self._limits.body_bytes
+            if framing > self._allowed:
+                raise RequestError(413, "request body too large")
+            self._body = reader_for(framing)
+            self.deadline = self._deadlines.seconds() + self._timeouts.body
+        exchange = self._handler.handle(self, request)
+        if exchange is None:
+            return
+        self._exchange = exchange
+        exchange.start()
+        if rest and self._body is not None and self._state in (_BUSY, _TUNNEL):
+            self._request_data(rest)
+
+    def _request_data(self, data: bytes) -> None:
+        body = self._body
+        if body is None:  # the next request, ahead of its turn
+            self._buffer += data
+            if len(self._buffer) > _READ_AHEAD_BYTES:
+                self._stop_reading()
+            return
+        try:
+            piece = body.feed(data)
+        except BodyError:
+            self._refuse(400)
+            return
+        self._allowed -= len(piece)
+        if self._allowed < 0:
+            self._refuse(413)
+            return
+        exchange = self._exchange
+        self.deadline = self._deadlines.seconds() + self._timeouts.body
+        if exchange is not None and piece:
+            exchange.body_received(piece)
+        if body.done and self._body is body:
+            self._body = None
+            self._buffer = body.surplus
+            if not self._paused:
+                self.deadline = NEVER
+            if exchange is not None and self._exchange is exchange:
+                exchange.body_ended()
+
+    def _stop_reading(self) -> None:
+        if not self._reading_stopped:
+            self._reading_stopped = True
+            self.transport.pauseProducing()
+
+    def _start_reading(self) -> None:
+        if self._reading_stopped:
+            self._reading_stopped = False
+            self.transport.resumeProducing()
+
+    # --- from the exchange, or the handler ---
+
+    def pause_request(self) -> None:
+        """Take no more of the request's body for now."""
+        if self._state in (_BUSY, _TUNNEL):
+            self._stop_reading()
+            self.deadline = NEVER
+
+    def resume_request(self) -> None:
+        """Go on taking the request's body."""
+        if self._reading_stopped and self._state in (_BUSY, _TUNNEL):
+            self._start_reading()
+            if self._body is not None:
+                self.deadline = self._deadlines.seconds() + self._timeouts.body
+
+    def send_continue(self) -> None:
+        """Ask a client that waits for it to send the body (RFC 9110 section 10.1.1)."""
+        if self._state == _BUSY and self._awaited and self._body is not None and not self._buffer:
+            self.transport.write(_CONTINUE)
+
+    def send_informational(self, response: ResponseHead) -> None:
+        """Pass on a 1xx that is neither 100 nor 101; HTTP/1.0 knows none."""
+        if self._request is not None and self._request.version == 1:
+            self.transport.write(write_response(response, 1, True))
+
+    def send_head(self, response: ResponseHead) -> None:
+        """Begin the response. It is held back until `send_body`, `end` or `flush`, to go out in one write."""
+        request = self._request
+        assert request is not None
+        self._awaited = False
+        framing = response.framing
+        self._chunked = framing < 0 and request.version == 1
+        if (framing < 0 and request.version == 0) or self._half_closed or self._body is not None:
+            request.keep_alive = False
+        if framing == UNTIL_CLOSE and request.version == 1:
+            response.framing = CHUNKED
+        self._head = write_response(response, request.version, request.keep_alive)
+
+    def flush(self) -> None:
+        """Send a head that is held back."""
+        head = self._head
+        if head:
+            self._head = b""
+            self.transport.write(head)
+
+    def send_body(self, data: bytes) -> None:
+        """Send a piece of the response's body, not empty."""
+        if self._chunked:
+            data = chunk(data)
+        head = self._head
+        if head:
+            self._head = b""
+            if len(data) <= _JOIN_BYTES:
+                data = head + data
+            else:
+                self.transport.write(head)
+        self.transport.write(data)
+
+    def end(self) -> None:
+        """The response is complete."""
+        request = self._request
+        assert request is not None
+        tail = self._head
+        self._head = b""
+        if self._chunked:
+            self._chunked = False
+            tail += LAST_CHUNK
+        if tail:
+            self.transport.write(tail)
+        if self._state != _BUSY:
+            return
+        self._exchange = None
+        self._request = None
+        if self._body is not None:
+            self._linger()
+            return
+        if not request.keep_alive or self._half_closed:
+            self._drop()
+            return
+        self._state = _IDLE
+        if not self._paused:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Wait for the next request, or take it if it is here already."""
+        self.deadline = self._deadlines.seconds() + (self._timeouts.header if self._buffer else self._timeouts.idle)
+        if self._reading_stopped:
+            self._start_reading()
+        if self._buffer and not self._advancing:
+            self._advance()
+
+    def end_chunked_and_body(self, data: bytes) -> None:
+        """Send the last piece of a response's body and its end in one write."""
+        if self._chunked:
+            self._chunked = False
+            data = chunk(data) + LAST_CHUNK
+        self.send_body(data)
+        self.end()
+
+    def answer(self, page: tuple[ResponseHead, bytes]) -> None:
+        """Answer the request on the spot, with ``(head, body)`` of `pages`."""
+        request = self._request
+        assert request is not None
+        head, body = page
+        if request.method == b"HEAD":
+            head.stated_length, head.framing, body = len(body), NO_BODY, b""
+        self.send_head(head)
+        if body:
+            self.send_body(body)
+        self.end()
+
+    def fail(self, status: int) -> None:
+        """The exchange came to nothing: an error page if nothing was sent yet, else the connection is broken off.
+
+        A response that was cut short must not look complete (RFC 9112 section 8).
+        """
+        self._exchange = None
+        if self._awaited and self._state == _BUSY:
+            self.answer(pages.error(status))
+        else:
+            self._abort()
+
+    def switch(self, response: ResponseHead) -> None:
+        """Send the 101 and become a tunnel; what the client sent ahead goes to the exchange."""
+        self.send_head(response)
+        self.flush()
+        self._state = _TUNNEL
+        self.deadline = NEVER
+        ahead, self._buffer = self._buffer, b""
+        if self._reading_stopped:
+            self._start_reading()
+        if ahead and self._exchange is not None:
+            self._exchange.body_received(ahead)
+
+    def tunnel_data(self, data: bytes) -> None:
+        """Bytes from the other end of the tunnel."""
+        self.transport.write(data)
+
+    def tunnel_ended(self) -> None:
+        """The other end of the tunnel will send no more."""
+        if self._half_closed:
+            self.tunnel_lost()
+        else:
+            self._write_closed = True
+            self.transport.loseWriteConnection()
+
+    def tunnel_lost(self) -> None:
+        """The other end of the tunnel is gone."""
+        self._exchange = None
+        self._drop()
+
+    # --- endings ---
+
+    def _refuse(self, status: int) -> None:
+        """Answer an error and close: what follows on this connection cannot be trusted."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.client_lost()
+        if self._state == _BUSY and not self._awaited:
+            self._abort()
+            return
+        self._state = _BUSY
+        self._request = RequestHead(b"GET", b"*", 1)
+        self._awaited = True
+        self._body = UntilCloseReader()  # whatever still comes is not a request any more
+        self.answer(pages.error(status))
+
+    def _linger(self) -> None:
+        """Close after all was sent, reading on a little: a reset could overtake the response (RFC 9112 section 9.6)."""
+        self._buffer = b""
+        self._body = None
+        self._start_reading()
+        self._expect_close()
+        if self._half_closed:
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+
+    def _drop(self) -> None:
+        """Close after all was sent."""
+        self._expect_close()
+        self.transport.loseConnection()
+
+    def _expect_close(self) -> None:
+        self._state = _LINGERING
+        self._unsent = unsent(self.transport)
+        self.deadline = self._deadlines.seconds() + (self._timeouts.body if self._unsent else _LINGER_SECONDS)
+        self.transport.unregisterProducer()
+
+    def _abort(self) -> None:
+        """Close at once; whatever was not sent is lost."""
+        self._state = _GONE
+        self.deadline = NEVER
+        self.transport.abortConnection()
+
+    def logPrefix(self) -> str:
+        """See ILoggingContext."""
+        return "https" if self.scheme == b"https" else "http"

@@ -1,0 +1,247 @@
+"""One proxied request from start to end: it joins what a client's connection and an upstream's tell.
+
+It decides what may be tried again, and hands flow control across; what to frame, and how, is the two connections' own.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from appliance.errors import UpstreamError
+from appliance.http.message import NO_BODY, UNTIL_CLOSE, RequestHead, ResponseHead
+from appliance.proxy.connection import UpstreamConnection
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+"""Methods that may be sent twice (RFC 9110 section 9.2.2)."""
+
+
+class Downstream(Protocol):
+    """The client's side: `http.server.ServerConnection`, or a stream of a later HTTP version."""
+
+    def send_continue(self) -> None:
+        """Ask for the body, if the client waits to be asked."""
+
+    def send_informational(self, response: ResponseHead) -> None:
+        """Pass on a 1xx."""
+
+    def send_head(self, response: ResponseHead) -> None:
+        """Begin the response; may be held back until ``send_body``, ``end`` or ``flush``."""
+
+    def flush(self) -> None:
+        """Send what is held back."""
+
+    def send_body(self, data: bytes) -> None:
+        """Send a piece, not empty."""
+
+    def end_chunked_and_body(self, data: bytes) -> None:
+        """Send the last piece, not empty, and the end."""
+
+    def end(self) -> None:
+        """The response is complete."""
+
+    def fail(self, status: int) -> None:
+        """Answer an error, or break off what was begun."""
+
+    def pause_request(self) -> None:
+        """Read no more of the request for now."""
+
+    def resume_request(self) -> None:
+        """Go on reading it."""
+
+    def switch(self, response: ResponseHead) -> None:
+        """Become a tunnel."""
+
+    def tunnel_data(self, data: bytes) -> None:
+        """Bytes for the client."""
+
+    def tunnel_ended(self) -> None:
+        """No more bytes for the client."""
+
+    def tunnel_lost(self) -> None:
+        """The tunnel's other end is gone."""
+
+
+class Upstream(Protocol):
+    """Where connections come from: a pool."""
+
+    def acquire(self, exchange: Exchange, fresh: bool) -> None:
+        """Answer with ``upstream_ready`` or ``upstream_failed``, at once or later; ``fresh``: not a reused one."""
+
+    def forget(self, exchange: Exchange) -> None:
+        """The exchange does not wait for a connection any more."""
+
+    def report(self, exchange: Exchange, error: UpstreamError) -> None:
+        """An exchange failed: for the log."""
+
+
+class Exchange:
+    """See the module. Methods are grouped by who calls them."""
+
+    __slots__ = (
+        "_began",
+        "_connection",
+        "_downstream",
+        "_early",
+        "_head",
+        "_paused",
+        "_replayed",
+        "_request_ended",
+        "_upstream",
+        "request",
+        "until_close",
+    )
+
+    def __init__(self, downstream: Downstream, request: RequestHead, upstream: Upstream, head: bytes) -> None:
+        self._downstream = downstream
+        self.request = request
+        self._upstream = upstream
+        self._head = head
+        self._connection: UpstreamConnection | None = None
+        self._early: list[bytes] = []
+        """Pieces of the body that came before the upstream was ready: one read's worth at the most."""
+        self._request_ended = request.framing == NO_BODY
+        self._began = False
+        self._replayed = False
+        self._paused = False
+        self.until_close = False
+        """Whether the response's body ends with the upstream's connection."""
+
+    # --- from the client's side ---
+
+    def start(self) -> None:
+        """Ask for an upstream connection."""
+        if not self._request_ended:
+            self._downstream.pause_request()
+        self._upstream.acquire(self, False)
+
+    def body_received(self, data: bytes) -> None:
+        """A piece of the request's body, or of a tunnel."""
+        if self._connection is None:
+            self._early.append(data)
+        else:
+            self._connection.send_body(data)
+
+    def body_ended(self) -> None:
+        """The request is complete, or the client's half of a tunnel."""
+        self._request_ended = True
+        if self._connection is not None:
+            self._connection.end_request()
+
+    def pause(self) -> None:
+        """The client does not take more."""
+        self._paused = True
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """The client takes more again."""
+        self._paused = False
+        if self._connection is not None:
+            self._connection.resume()
+
+    def client_lost(self) -> None:
+        """The client is gone; so is the reason to go on."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
+        else:
+            self._upstream.forget(self)
+
+    # --- from the pool ---
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the request may be sent a second time: idempotent, and none of its body gone already."""
+        return self.request.framing == NO_BODY and self.request.method in IDEMPOTENT and not self.request.upgrade
+
+    def upstream_ready(self, connection: UpstreamConnection) -> None:
+        """An upstream connection is this exchange's, until it is told the end."""
+        self._connection = connection
+        connection.send(self, self.request, self._head)
+        if self._paused:
+            connection.pause()
+        if self.request.framing == NO_BODY:
+            return
+        if self._early:
+            connection.send_body(b"".join(self._early))
+            self._early.clear()
+        elif self.request.expects_continue:
+            self._downstream.send_continue()
+        if self._request_ended:
+            connection.end_request()
+        else:
+            self._downstream.resume_request()
+
+    # --- from the upstream's side ---
+
+    def upstream_unanswered(self, connection: UpstreamConnection, error: UpstreamError) -> None:
+        """The connection ended before any byte of a response: a reused one may have been closed while idle."""
+        self._connection = None
+        if connection.exchanges > 1 and self.replayable and not self._replayed:
+            self._replayed = True
+            self._upstream.acquire(self, True)
+        else:
+            self.upstream_failed(error)
+
+    def upstream_failed(self, error: UpstreamError) -> None:
+        """The exchange cannot come to its end."""
+        self._connection = None
+        self._upstream.report(self, error)
+        self._downstream.fail(error.status)
+
+    def informational(self, response: ResponseHead) -> None:
+        """A 1xx other than 100 and 101."""
+        self._downstream.send_informational(response)
+
+    def response_head(self, response: ResponseHead) -> None:
+        """The response begins."""
+        self.until_close = response.framing == UNTIL_CLOSE
+        self._downstream.send_head(response)
+
+    def response_body(self, data: bytes) -> None:
+        """A piece, not empty."""
+        self._downstream.send_body(data)
+
+    def flush(self) -> None:
+        """Nothing more has come so far."""
+        self._downstream.flush()
+
+    def response_end(self, data: bytes) -> None:
+        """The last piece, may be empty; the connection is the pool's again."""
+        self._connection = None
+        if data:
+            self._downstream.end_chunked_and_body(data)
+        else:
+            self._downstream.end()
+
+    def pause_request(self) -> None:
+        """The upstream does not take more."""
+        self._downstream.pause_request()
+
+    def resume_request(self) -> None:
+        """The upstream takes more again."""
+        self._downstream.resume_request()
+
+    # --- tunnels (RFC 9110 section 7.8) ---
+
+    def may_switch(self, response: ResponseHead) -> bool:
+        """Whether a 101 is the answer to what was asked: the one protocol named, and no other."""
+        asked = self.request.upgrade
+        return bool(asked) and response.upgrade.lower() == asked.lower() and self._request_ended
+
+    def switched(self, response: ResponseHead) -> None:
+        """The upstream speaks the other protocol from here on."""
+        self._downstream.switch(response)
+
+    def tunnel_data(self, data: bytes) -> None:
+        """Bytes from the upstream."""
+        self._downstream.tunnel_data(data)
+
+    def tunnel_ended(self) -> None:
+        """The upstream will send no more."""
+        self._downstream.tunnel_ended()
+
+    def tunnel_lost(self) -> None:
+        """The upstream's connection is gone."""
+        self._connection = None
+        self._downstream.tunnel_lost()

@@ -1,0 +1,135 @@
+"""What becomes of a request on each listener: a challenge's answer, a page, a redirect, or an exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any, Protocol
+
+from appliance.http import pages
+from appliance.http.headers import origin_fields
+from appliance.http.http1 import write_request
+from appliance.http.message import RequestHead
+from appliance.http.server import ServerConnection
+from appliance.proxy.exchange import Exchange
+from appliance.proxy.routing import RouteTable, SiteRoutes
+from appliance.proxy.upstream import Upstream
+
+_CHALLENGE_PREFIX = b"/.well-known/acme-challenge/"
+
+Network = IPv4Network | IPv6Network
+
+
+class Challenges(Protocol):
+    """The table of challenges being presented: `acme.challenges.PendingChallenges`."""
+
+    def answer(self, path: bytes) -> bytes | None:
+        """The key authorization for exactly this path, or None."""
+
+
+class Served(Protocol):
+    """The certificate a connection was opened with: `tls.snimap.ServedCertificate`."""
+
+    def covers(self, host: str) -> bool:
+        """Whether it is for this host."""
+
+
+def answer_challenge(challenges: Challenges, connection: ServerConnection, request: RequestHead) -> bool:
+    """Answer an HTTP-01 request for a token being presented (RFC 8555 section 8.3); False: an ordinary request."""
+    if not request.target.startswith(_CHALLENGE_PREFIX) or request.method not in (b"GET", b"HEAD"):
+        return False
+    answer = challenges.answer(request.target)
+    if answer is None:
+        return False
+    connection.answer(pages.plain(answer))
+    return True
+
+
+class RedirectHandler:
+    """The plain HTTP listener's: challenges first, and everything else belongs on https."""
+
+    def __init__(self, challenges: Challenges, https_port: int = 443) -> None:
+        self._challenges = challenges
+        self._port = b"" if https_port == 443 else b":%d" % https_port
+
+    def handle(self, connection: ServerConnection, request: RequestHead) -> None:
+        """See http.server.Handler."""
+        if answer_challenge(self._challenges, connection, request):
+            return
+        target = request.target if request.target != b"*" else b"/"
+        connection.answer(pages.redirect(b"https://%b%b%b" % (request.host, self._port, target)))
+
+
+class _Memo:
+    """What stays true from one request of a connection to the next, while host and routes are the same."""
+
+    __slots__ = ("authority", "origin", "site", "table")
+
+    def __init__(self, authority: bytes, table: RouteTable[Upstream], site: SiteRoutes[Upstream], origin: bytes):
+        self.authority = authority
+        self.table = table
+        self.site = site
+        self.origin = origin
+
+
+class ProxyHandler:
+    """The HTTPS listener's: finds the site and the route, and begins the exchange.
+
+    ``routes`` may be replaced at any time. ``served`` tells the certificate of a connection's transport.
+    """
+
+    def __init__(
+        self,
+        routes: RouteTable[Upstream],
+        challenges: Challenges,
+        served: Callable[[Any], Served | None],
+        trusted_proxies: tuple[Network, ...] = (),
+    ) -> None:
+        self.routes = routes
+        self._challenges = challenges
+        self._served = served
+        self._trusted = trusted_proxies
+
+    def handle(self, connection: ServerConnection, request: RequestHead) -> Exchange | None:
+        """See http.server.Handler."""
+        if answer_challenge(self._challenges, connection, request):
+            return None
+        memo: _Memo | None = connection.memo
+        if memo is None or memo.authority != request.authority or memo.table is not self.routes:
+            memo = self._look_up(connection, request)
+            if memo is None:
+                return None
+        route = memo.site.find(request.target)
+        if route is None:
+            connection.answer(pages.error(404))
+            return None
+        origin = memo.origin
+        if request.forwarding and self._trusts(connection.client):
+            origin = origin_fields(
+                connection.client, connection.scheme, request.authority, connection.port, request.forwarding
+            )
+        if route.strip_prefix:
+            origin += b"X-Forwarded-Prefix: %b\r\n" % route.prefix
+        head = write_request(request, route.rewrite(request.target), origin)
+        return Exchange(connection, request, route.target, head)
+
+    def _look_up(self, connection: ServerConnection, request: RequestHead) -> _Memo | None:
+        """Find the site, or answer why there is none: 404 for a name not served, 421 for one not on this connection."""
+        site = self.routes.find(request.host)
+        if site is None:
+            connection.answer(pages.error(404))
+            return None
+        served = self._served(connection.transport)
+        if served is None or not served.covers(request.host.decode("ascii")):
+            connection.answer(pages.error(421))
+            return None
+        origin = origin_fields(connection.client, connection.scheme, request.authority, connection.port)
+        memo = _Memo(request.authority, self.routes, site, origin)
+        connection.memo = memo
+        return memo
+
+    def _trusts(self, client: str) -> bool:
+        if not self._trusted or not client:
+            return False
+        address = ip_address(client)
+        return any(address in network for network in self._trusted)
