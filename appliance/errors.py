@@ -38,6 +38,10 @@ class CertificateError(ApplianceError):
     """A certificate that must not be served: says which names, and what is wrong with it."""
 
 
+class ListenError(ApplianceError):
+    """A listener that could not be opened: names the endpoint, the reason, what to do."""
+
+
 class StoreError(ApplianceError):
     """State that could not be read or written: names the file and the step."""
 

@@ -7,6 +7,7 @@ IDLE ──head──▶ BUSY ──answered, body read──▶ IDLE
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Any, Final, Protocol
 
@@ -89,6 +90,7 @@ class ServerConnection:
         "_requests",
         "_scanned",
         "_state",
+        "_tell_gone",
         "_timeouts",
         "_unsent",
         "_write_closed",
@@ -101,13 +103,20 @@ class ServerConnection:
     )
 
     def __init__(
-        self, handler: Handler, deadlines: Deadlines, limits: Limits, timeouts: Timeouts, scheme: bytes
+        self,
+        handler: Handler,
+        deadlines: Deadlines,
+        limits: Limits,
+        timeouts: Timeouts,
+        scheme: bytes,
+        gone: Callable[[ServerConnection], None] | None = None,
     ) -> None:
         self._handler = handler
         self._deadlines = deadlines
         self._limits = limits
         self._timeouts = timeouts
         self.scheme = scheme
+        self._tell_gone = gone
         self.transport: Any = None
         self.client = ""
         """The peer's IP address; empty on a UNIX socket."""
@@ -193,6 +202,8 @@ class ServerConnection:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_lost()
+        if self._tell_gone is not None:
+            self._tell_gone(self)
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the socket is full."""
@@ -479,6 +490,13 @@ class ServerConnection:
         self._drop()
 
     # --- endings ---
+
+    def drain(self) -> None:
+        """Let the request under way come to its end and take no other."""
+        if self._state == _IDLE:
+            self._drop()
+        elif self._request is not None:
+            self._request.keep_alive = False
 
     def _refuse(self, status: int) -> None:
         """Answer an error and close: what follows on this connection cannot be trusted."""

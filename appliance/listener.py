@@ -1,0 +1,131 @@
+"""Endpoints that accept clients: each accepted connection gets its protocol here, and is waited for at the end."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from appliance.config import Limits, Timeouts
+from appliance.deadlines import Deadlines
+from appliance.errors import ListenError
+from appliance.http.server import Handler, ServerConnection
+
+DRAIN_SECONDS = 10.0
+"""How long requests in flight may take to end once the service stops."""
+
+
+@implementer(IProtocolFactory)
+class ClientFactory:
+    """Makes the protocol of every client accepted, and knows those that are open."""
+
+    def __init__(
+        self, handler: Handler, deadlines: Deadlines, limits: Limits, timeouts: Timeouts, scheme: bytes
+    ) -> None:
+        self._handler = handler
+        self._deadlines = deadlines
+        self._limits = limits
+        self._timeouts = timeouts
+        self._scheme = scheme
+        self.open: set[ServerConnection] = set()
+        self._emptied: Deferred[None] | None = None
+
+    def doStart(self) -> None:
+        """See IProtocolFactory."""
+
+    def doStop(self) -> None:
+        """See IProtocolFactory."""
+
+    def buildProtocol(self, address: IAddress | None) -> ServerConnection:
+        """See IProtocolFactory."""
+        connection = ServerConnection(
+            self._handler, self._deadlines, self._limits, self._timeouts, self._scheme, self._gone
+        )
+        self.open.add(connection)
+        return connection
+
+    def drain(self, clock: IReactorTime, patience: float) -> Deferred[None]:
+        """End every connection after its request in flight; fire once all are gone, or after ``patience`` seconds."""
+        for connection in list(self.open):
+            connection.drain()
+        self._emptied = Deferred()
+        if not self.open:
+            self._emptied.callback(None)
+        return self._emptied.addTimeout(patience, clock, onTimeoutCancel=lambda result, timeout: None)
+
+    def _gone(self, connection: ServerConnection) -> None:
+        self.open.discard(connection)
+        if not self.open and self._emptied is not None and not self._emptied.called:
+            self._emptied.callback(None)
+
+
+class Listener(Service):
+    """One endpoint string, opened while the service runs. Stopping it lets requests in flight come to their end.
+
+    ``reactor`` is what the endpoint listens through: it decides on TLS (`tls.endpoint`).
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, endpoint: str, factory: ClientFactory) -> None:
+        self.endpoint = endpoint
+        self._reactor = reactor
+        self._factory = factory
+        self._port: IListeningPort | None = None
+
+    @property
+    def port(self) -> IListeningPort | None:
+        """The open port, whose ``getHost()`` says where it really listens; None while closed."""
+        return self._port
+
+    def startService(self) -> None:
+        """Open the endpoint; raises ListenError if that cannot be done."""
+        super().startService()  # type: ignore[no-untyped-call]
+        failures: list[Failure] = []
+        opening = serverFromString(self._reactor, self.endpoint).listen(self._factory)
+        opening.addCallbacks(self._opened, failures.append)
+        if failures:
+            raise ListenError(f"cannot listen on {self.endpoint}: {_explain(failures[0])}")
+
+    def _opened(self, port: IListeningPort) -> None:
+        self._port = port
+
+    async def close(self) -> None:
+        """Accept nobody any more."""
+        port, self._port = self._port, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
+
+    def stopService(self) -> Deferred[None]:
+        """Close the endpoint, let what is in flight end, for `DRAIN_SECONDS` at most."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._drain())
+
+    async def _drain(self) -> None:
+        await self.close()
+        await self._factory.drain(self._reactor, DRAIN_SECONDS)
+        if self._factory.open:
+            self.log.warn(
+                "{endpoint}: {count} connections cut off", endpoint=self.endpoint, count=len(self._factory.open)
+            )
+
+
+def _explain(failure: Failure) -> str:
+    """What the operator can do about it."""
+    error = failure.value
+    if isinstance(error, CannotListenError):
+        number = getattr(error.socketError, "errno", None)
+        if number == errno.EADDRINUSE:
+            return "the port is taken by another program (find it with: ss -ltnp)"
+        if number == errno.EACCES:
+            return "no permission: ports below 1024 need root, CAP_NET_BIND_SERVICE, or systemd's socket activation"
+        return str(error.socketError)
+    return failure.getErrorMessage()
