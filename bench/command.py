@@ -9,7 +9,7 @@ import platform
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,9 +40,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/compare", description=__doc__)
-    parser.add_argument("--only", type=_some_of(PROXIES), default=[*PROXIES], help="contenders: " + ",".join(PROXIES))
+    parser.add_argument("--only", type=some_of(PROXIES), default=[*PROXIES], help="contenders: " + ",".join(PROXIES))
     works = [*WORKS, IDLE]
-    parser.add_argument("--work", type=_some_of(works), default=works, help="what to measure: " + ",".join(works))
+    parser.add_argument("--work", type=some_of(works), default=works, help="what to measure: " + ",".join(works))
     parser.add_argument("--rounds", type=_count, default=3, help="how often each contender has its turn (3)")
     parser.add_argument("--seconds", type=_count, default=3, help="length of one turn (3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write samples, medians and the machine here")
@@ -50,7 +50,9 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _some_of(known: Sequence[str] | dict[str, Proxy]) -> Callable[[str], list[str]]:
+def some_of(known: Collection[str]) -> Callable[[str], list[str]]:
+    """Return an option's type: names with commas between them, each one known; the result has the known ones' order."""
+
     def names(text: str) -> list[str]:
         chosen = text.split(",")
         unknown = [name for name in chosen if name not in known]
@@ -69,7 +71,7 @@ def _count(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    load_core, proxy_core = _cores()
+    load_core, proxy_core = cores()
     os.sched_setaffinity(0, {load_core})
     contenders = [PROXIES[name] for name in options.only if not _left_out(PROXIES[name])]
     if not contenders:
@@ -99,7 +101,7 @@ def _run(options: argparse.Namespace) -> int:
     return _gate(results) if options.gate else 0
 
 
-def _cores() -> tuple[int, int]:
+def cores() -> tuple[int, int]:
     """Return the load's core and the proxies'; one and the same, with a warning, if there is but one."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) == 1:

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from bench import proxies
 from bench.client import check, trust
-from bench.cpu import cpu_seconds
+from bench.cpu import cpu_time
 from bench.credentials import Credentials
 from bench.idle import idle_connection_bytes
 from bench.load import WORKS, Work, run_load
@@ -90,12 +90,12 @@ def _compare_requests(plan: Plan, work: Work, running: Sequence[Contender], say:
 
 
 def _measure(plan: Plan, work: Work, contender: Contender, number: int) -> Sample:
-    before = cpu_seconds(contender.pid)
+    before = cpu_time(contender.pid)
     try:
         served = run_load(work, contender.port, plan.seconds, plan.load_core, plan.folder)
     except BenchError as error:
         raise BenchError(f"{contender.name}, {work.name}: {error}\n{contender.program.log_tail()}") from error
-    used = cpu_seconds(contender.pid) - before
+    used = (cpu_time(contender.pid) - before).total
     return Sample(work.name, contender.name, number, used / served.requests * 1e6, served.requests / served.seconds)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from attrs import frozen
+
 TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 """Seconds in a unit of ``/proc/PID/stat``: 10 ms on Linux."""
 
@@ -17,9 +19,31 @@ _UTIME = 11
 """Indices among the fields after the command's name; ``stime``, ``cutime``, ``cstime`` follow ``utime`` (proc(5))."""
 
 
-def cpu_seconds(session: int) -> float:
-    """Return user and system time of a session's processes with their threads, and of the children they waited for."""
-    return sum(int(ticks) for stat in _members(session).values() for ticks in stat[_UTIME : _UTIME + 4]) * TICK
+@frozen
+class CpuTime:
+    """Seconds of processor time."""
+
+    user: float
+    system: float
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.user + self.system
+
+    def __sub__(self, earlier: CpuTime) -> CpuTime:
+        """Return what was used since."""
+        return CpuTime(self.user - earlier.user, self.system - earlier.system)
+
+
+def cpu_time(session: int) -> CpuTime:
+    """Return the time of a session's processes with all their threads, and of the children they have waited for."""
+    user = system = 0
+    for stat in _members(session).values():
+        utime, stime, cutime, cstime = map(int, stat[_UTIME : _UTIME + 4])
+        user += utime + cutime
+        system += stime + cstime
+    return CpuTime(user * TICK, system * TICK)
 
 
 def memory_bytes(session: int) -> int:
