@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp, unix
 
+from .lingering import LingeringClose
+
 if TYPE_CHECKING:
     from twisted.internet.abstract import FileDescriptor as _Descriptor
 else:
@@ -58,7 +60,7 @@ class ImmediateWrites(_Descriptor):
             self.write(b"".join(iovec))
 
 
-class ImmediateServer(ImmediateWrites, tcp.Server):
+class ImmediateServer(ImmediateWrites, LingeringClose, tcp.Server):
     """An accepted TCP connection."""
 
 

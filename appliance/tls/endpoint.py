@@ -1,0 +1,95 @@
+"""Endpoint strings to listening ports of ours: what ``serverFromString`` takes for a reactor.
+
+``serverFromString(TlsListening(reactor, sni_map), "tcp:443")`` listens with TLS on the socket, and so does
+``systemd:domain=INET6:name=https``. A ``unix:`` one gets Twisted's own TLS: hardly anyone needs it, but it works.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from ..immediate import ImmediatePort, ImmediateUnixPort
+from .snimap import SniMap
+from .transport import TlsPort
+
+BACKLOG = 511
+"""Connections that the kernel holds until we accept them. Twisted's 50 are soon used up when many come at once."""
+
+
+class PlainListening:
+    """Listens without TLS; stands for the reactor in ``serverFromString``."""
+
+    _tcp_port = ImmediatePort
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def listenTCP(
+        self, port: int, factory: IProtocolFactory, backlog: int = BACKLOG, interface: str = ""
+    ) -> IListeningPort:
+        """``IReactorTCP.listenTCP``; ``backlog`` is at least `BACKLOG`. Raises ``CannotListenError``."""
+        return self._listen(self._tcp_port(port, factory, max(backlog, BACKLOG), interface, self._reactor))
+
+    def listenUNIX(
+        self, address: bytes, factory: IProtocolFactory, backlog: int = BACKLOG, mode: int = 0o666, wantPID: int = 0
+    ) -> IListeningPort:
+        """``IReactorUNIX.listenUNIX``; ``backlog`` is at least `BACKLOG`. Raises ``CannotListenError``."""
+        factory = self._unix_factory(factory)
+        return self._listen(ImmediateUnixPort(address, factory, max(backlog, BACKLOG), mode, self._reactor, wantPID))
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> IListeningPort:
+        """``IReactorSocket.adoptStreamPort``: a listening socket that somebody else made, systemd above all.
+
+        The descriptor is duplicated; the caller closes its own.
+        """
+        if addressFamily == socket.AF_UNIX:
+            factory = self._unix_factory(factory)
+            return self._listen(ImmediateUnixPort._fromListeningDescriptor(self._reactor, fileDescriptor, factory))
+        return self._listen(
+            self._tcp_port._fromListeningDescriptor(self._reactor, fileDescriptor, addressFamily, factory)
+        )
+
+    def _unix_factory(self, factory: IProtocolFactory) -> IProtocolFactory:
+        return factory
+
+    def _listen(self, port: Any) -> IListeningPort:
+        port.startListening()
+        listening: IListeningPort = port
+        return listening
+
+
+class TlsListening(PlainListening):
+    """Listens with TLS, certificates by ``sni_map``; stands for the reactor in ``serverFromString``."""
+
+    _tcp_port = TlsPort
+
+    def __init__(self, reactor: Any, sni_map: SniMap) -> None:
+        super().__init__(reactor)
+        self._sni_map = sni_map
+
+    def _unix_factory(self, factory: IProtocolFactory) -> IProtocolFactory:
+        return TLSMemoryBIOFactory(FallbackConnections(self._sni_map), False, factory)
+
+    def _listen(self, port: Any) -> IListeningPort:
+        if isinstance(port, TlsPort):
+            port.sni_map = self._sni_map
+        return super()._listen(port)
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class FallbackConnections:
+    """For ``TLSMemoryBIOFactory``: handshakes that learn the server name from OpenSSL's callback."""
+
+    def __init__(self, sni_map: SniMap) -> None:
+        self._sni_map = sni_map
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """A server connection over memory BIOs. Its app data becomes what is served, see `served_certificate`."""
+        return SSL.Connection(self._sni_map.fallback, None)

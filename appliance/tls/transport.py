@@ -1,0 +1,289 @@
+"""TLS on the socket: OpenSSL reads and writes the descriptor itself, with no buffer of ours between (the hot path).
+
+`TlsServer` is Twisted's ``tcp.Server`` with the two calls that touch the socket replaced, so its queue, producers,
+half-close and flushing before a close are Twisted's own. What TLS adds is that either direction may have to wait for
+the other: reading may have to write first (a handshake, a key update), and nothing is written before the handshake.
+"""
+# mypy: disable-error-code="no-untyped-call,override,no-any-return"
+# (most of Twisted's transport classes has no annotations; what these override is any reason for which it ends)
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from OpenSSL import SSL
+from twisted.internet import main
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, INegotiated
+from twisted.internet.tcp import Server
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..immediate import ImmediatePort, ImmediateWrites
+from ..lingering import LingeringClose
+from .clienthello import LONGEST
+
+if TYPE_CHECKING:
+    from .snimap import SniMap
+
+_RECORD = 16 * 1024
+"""Bytes of data in the longest TLS record, and so the most that one read brings."""
+
+_MORE_LIKELY = 4 * 1024
+"""A record of at least so many bytes is probably followed by another: worth a system call to see."""
+
+_RECORDS_AT_ONCE = 8
+"""How many records one turn of the reactor reads from one connection."""
+
+
+@implementer(INegotiated)
+class TlsServer(ImmediateWrites, LingeringClose, Server):
+    """The server's end of a TLS connection over an accepted TCP socket.
+
+    ``connectionMade`` comes at once, as with Twisted's own TLS; `handshaking` tells when data may flow, and a protocol
+    that provides ``IHandshakeListener`` is told. Nothing here limits the time of a handshake: its owner's sweep looks
+    at `handshaking` and calls ``abortConnection``.
+
+    ``connectionLost`` reasons: ``ConnectionDone`` after a close_notify or our own close; ``ConnectionLost`` if the
+    client's data may have been cut short; an ``SSL.Error`` if the handshake or the protocol failed.
+    """
+
+    handshaking = True
+    """Whether the handshake is still under way."""
+
+    server: TlsPort
+    _tls: SSL.Connection | None = None
+    _failed: Exception | None = None  # what ended TLS; every later write meets it again
+    _writes_wait = True  # nothing can be written before something was read: no use in watching for writability
+    _reads_wait = False  # nothing can be read before something was written: no use in watching for readability
+    _reading = False  # whether the owner wants data
+
+    # -- reading
+
+    def doRead(self) -> Exception | None:
+        """Continue the handshake or deliver data: up to `_RECORDS_AT_ONCE` records by one ``dataReceived``."""
+        if self.handshaking:
+            failed = self._handshake()
+            if failed is not None or self.handshaking or not self._reading:
+                return failed
+        tls = self._tls
+        assert tls is not None
+        pieces: list[bytes] = []
+        ended: Exception | None = None
+        try:
+            data = tls.recv(_RECORD)
+            while len(data) >= _MORE_LIKELY and len(pieces) < _RECORDS_AT_ONCE - 1:
+                pieces.append(data)
+                data = tls.recv(_RECORD)
+        except SSL.WantReadError:
+            data = b""
+        except SSL.WantWriteError:
+            data = b""
+            self._wait_for_write()
+        except SSL.ZeroReturnError:
+            data = b""
+            ended = main.CONNECTION_DONE
+        except SSL.Error as error:
+            data = b""
+            ended = self._failure(error)
+        if self._writes_wait:
+            self._writes_may_go_on()
+        if pieces:
+            pieces.append(data)
+            data = b"".join(pieces)
+        if data:
+            self.protocol.dataReceived(data)
+        return None if ended is None else self._input_ended(ended)
+
+    def _input_ended(self, reason: Exception) -> Exception | None:
+        """The client will send no more. ``reason``, if the connection is over with that; None if it lives on."""
+        if not self.connected or self.disconnecting:
+            return None  # the protocol was given data just now, and closed
+        if reason is main.CONNECTION_DONE and not IHalfCloseableProtocol.providedBy(self.protocol):
+            if self.producer is None and (self.dataBuffer or self._tempDataBuffer):
+                self.loseConnection()  # after what is queued: a close_notify does not stop the client from reading
+                return None
+            self._send_close_notify()
+        return reason
+
+    def _handshake(self) -> Exception | None:
+        """Go as far as the socket allows; the reason for giving up, if it came to that."""
+        try:
+            tls = self._tls or self._begin()
+            if tls is None:
+                return None
+            tls.do_handshake()
+        except SSL.WantReadError:
+            return None
+        except SSL.WantWriteError:
+            self._wait_for_write()
+            return None
+        except SSL.Error as error:
+            return self._failure(error)
+        except OSError:
+            return main.CONNECTION_LOST
+        self.handshaking = False
+        self._handshake_completed()
+        return None
+
+    def _begin(self) -> SSL.Connection | None:
+        """Look at the ClientHello, without taking it from the socket, to know which site's context to begin on."""
+        try:
+            client_hello = self.socket.recv(LONGEST, socket.MSG_PEEK)
+        except BlockingIOError:
+            return None
+        if not client_hello:
+            raise SSL.SysCallError(-1, "Unexpected EOF")
+        self._tls = self.server.sni_map.connection(client_hello, self.socket)
+        return self._tls
+
+    def _handshake_completed(self) -> None:
+        self._writes_may_go_on()
+        if self.disconnecting:
+            self.stopReading()  # closed while the handshake was under way: only the flushing is left to do
+        elif IHandshakeListener.providedBy(self.protocol):
+            self.protocol.handshakeCompleted()
+
+    # -- writing
+
+    def writeSomeData(self, data: bytes) -> int | Exception:
+        """Encrypt and send what the socket takes, up to ``SEND_LIMIT`` bytes: their number, or what ended TLS."""
+        if self._failed is not None:
+            return self._failed
+        if self._writes_wait or not data:
+            return 0
+        tls = self._tls
+        assert tls is not None
+        sent = 0
+        try:
+            sent = tls.send(data)  # at most one record, as partial writes are enabled
+            if sent < len(data):
+                rest = memoryview(data)[: self.SEND_LIMIT]
+                while sent < len(rest):
+                    sent += tls.send(rest[sent:])
+        except SSL.WantWriteError:
+            pass
+        except SSL.WantReadError:
+            self._writes_wait = True
+            super().stopWriting()
+        except SSL.Error as error:
+            self._failed = self._failure(error)
+            return self._failed
+        return sent
+
+    def doWrite(self) -> Exception | None:
+        """Do what waited for the socket to take data: reading, if it had to write first; then the queue."""
+        if self._reads_wait:
+            self._reads_wait = False
+            super().stopWriting()
+            if self._reading:
+                super().startReading()
+            failed = self.doRead() if self._reading or self.handshaking else None
+            if failed is not None or self._reads_wait or not self.connected:
+                return failed
+            if self.dataBuffer or self._tempDataBuffer or self.disconnecting:
+                self.startWriting()
+            return None
+        return super().doWrite()
+
+    # -- closing
+
+    def loseConnection(self) -> None:
+        """Send what is queued, then a close_notify, then close. In a handshake with nothing queued it aborts."""
+        if not self.handshaking:
+            super().loseConnection()
+        elif not (self.dataBuffer or self._tempDataBuffer):
+            self.abortConnection()
+        elif self.connected:
+            self.disconnecting = True  # _handshake_completed() goes on from here
+
+    def _postLoseConnection(self) -> Exception | None:
+        if not self._send_close_notify():
+            self.startWriting()
+            return None
+        return super()._postLoseConnection()
+
+    def _closeWriteConnection(self) -> None:
+        if self._send_close_notify():
+            super()._closeWriteConnection()
+        else:
+            self._writeDisconnected = False
+            self.startWriting()
+
+    def _send_close_notify(self) -> bool:
+        """Whether that is done with, be it because it cannot be done; else wait until the socket takes data."""
+        try:
+            if self._tls is not None and not self.handshaking and self._failed is None:
+                self._tls.shutdown()
+        except SSL.WantWriteError:
+            return False
+        except SSL.Error:
+            pass
+        return True
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is over."""
+        super().connectionLost(reason)
+        self._tls = None
+
+    # -- the reactor's attention
+
+    def startReading(self) -> None:
+        """Watch for readability, now or once that can be of use."""
+        self._reading = True
+        if not self._reads_wait:
+            super().startReading()
+
+    def stopReading(self) -> None:
+        """No longer watch for readability."""
+        self._reading = False
+        super().stopReading()
+
+    def startWriting(self) -> None:
+        """Watch for writability, now or once that can be of use."""
+        if not self._writes_wait:
+            super().startWriting()
+
+    def _wait_for_write(self) -> None:
+        """OpenSSL must write before it can read: with data unread, watching for these would turn idly."""
+        self._reads_wait = True
+        super().stopReading()
+        super().startWriting()
+
+    def _writes_may_go_on(self) -> None:
+        self._writes_wait = False
+        if self.dataBuffer or self._tempDataBuffer or self.disconnecting or self._writeDisconnecting:
+            super().startWriting()
+
+    # -- ISSLTransport, INegotiated
+
+    def getHandle(self) -> SSL.Connection | None:
+        """OpenSSL's connection; None until the client's first bytes came, and after the end."""
+        return self._tls
+
+    def getPeerCertificate(self) -> object:
+        """The client's certificate: None, as none is asked for."""
+        return None if self._tls is None else self._tls.get_peer_certificate()
+
+    @property
+    def negotiatedProtocol(self) -> bytes | None:
+        """What ALPN chose; None before the handshake is over, or if the client did not ask."""
+        return (self._tls.get_alpn_proto_negotiated() or None) if self._tls is not None else None
+
+    def startTLS(self, ctx: object, normal: bool = True) -> None:
+        """Refused: this is TLS already."""
+        raise NotImplementedError("TLS within TLS is not supported")
+
+    def _failure(self, error: SSL.Error) -> Exception:
+        """The ``connectionLost`` reason for an error: OpenSSL's own, or that the socket was closed or reset."""
+        if isinstance(error, SSL.SysCallError) or not error.args or not error.args[0]:
+            return main.CONNECTION_LOST
+        return error
+
+
+class TlsPort(ImmediatePort):
+    """A listening TCP socket whose connections are `TlsServer`. ``sni_map`` is set before it listens."""
+
+    transport = TlsServer  # type: ignore[assignment]
+    _type = "TLS"
+    sni_map: SniMap
