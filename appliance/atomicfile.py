@@ -131,19 +131,16 @@ def make_private_folder(folder: Path) -> None:
 
     :raises StoreError: it cannot be created or tightened, or is no folder.
     """
-    if not folder.parent.exists():
-        make_private_folder(folder.parent)
-    try:
-        with _step("create the folder", folder):
-            os.mkdir(folder, 0o700)
-    except StoreError:
-        # EROFS and EACCES may come before EEXIST; what counts is whether it is there.
+    with _step("create the folder", folder):
+        missing = [ancestor for ancestor in (folder, *folder.parents) if not ancestor.exists()]
+        for ancestor in reversed(missing):
+            with contextlib.suppress(FileExistsError):  # another thread needed it too
+                os.mkdir(ancestor, 0o700)
+            _sync_folder(ancestor.parent)
         if not folder.is_dir():
-            raise
-    else:
-        _sync_folder(folder.parent)
-    if folder.stat().st_mode & 0o777 != 0o700:
-        with _step("make private (chmod 700)", folder):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    with _step("make private (chmod 700)", folder):
+        if folder.stat().st_mode & 0o777 != 0o700:
             os.chmod(folder, 0o700)
 
 

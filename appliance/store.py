@@ -159,9 +159,8 @@ class CertificateStore:
             return
         self._cleaned = True
         try:
-            if self._directory.exists():
-                atomicfile.make_private_folder(self._directory)
-                atomicfile.remove_temporaries(self._directory)
+            atomicfile.remove_temporaries(self._directory)
+            atomicfile.make_private_folder(self._directory)
         except StoreError as error:
             found.complaints.append(error)  # certificates can be read all the same
 

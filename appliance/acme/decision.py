@@ -68,7 +68,7 @@ def decide(situation: Situation, now: datetime) -> Action:
     if unsaved is not None:
         if situation.store_again is None or situation.store_again <= now:
             return Action(Step.STORE, now, "the new certificate is not saved yet")
-        if serving is not unsaved and not _is_good(serving, situation.names, now):
+        if serving is not unsaved and not is_good(serving, situation.names, now):
             return Action(Step.INSTALL, now, "the new certificate is not saved, but the old one will not do any longer")
     elif stored is not None and serving is not stored and is_valid(stored.not_before, stored.not_after, now):
         return Action(Step.INSTALL, now, "the stored certificate is to be served")
@@ -107,15 +107,7 @@ def covered(certificate: Certificate, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if certificate.covers(name))
 
 
-def _is_candidate(certificate: Certificate, names: tuple[str, ...], now: datetime) -> bool:
-    try:
-        certificate.check((), max(now, certificate.not_before))
-    except CertificateError:
-        return False
-    return bool(covered(certificate, names))
-
-
-def _is_good(certificate: Certificate | None, names: tuple[str, ...], now: datetime) -> bool:
+def is_good(certificate: Certificate | None, names: tuple[str, ...], now: datetime) -> bool:
     """Whether it can go on serving for a while: all names, dates, not about to expire."""
     return (
         certificate is not None
@@ -123,6 +115,14 @@ def _is_good(certificate: Certificate | None, names: tuple[str, ...], now: datet
         and is_valid(certificate.not_before, certificate.not_after, now)
         and not is_expiring(certificate.not_before, certificate.not_after, now)
     )
+
+
+def _is_candidate(certificate: Certificate, names: tuple[str, ...], now: datetime) -> bool:
+    try:
+        certificate.check((), max(now, certificate.not_before))
+    except CertificateError:
+        return False
+    return bool(covered(certificate, names))
 
 
 def _due(certificate: Certificate | None, situation: Situation, now: datetime) -> tuple[datetime, str]:

@@ -130,8 +130,7 @@ class StateFolder:
         """Read the records of ``sites``, by name. Never fails: one of no use is set aside, and a fresh one begun."""
         loaded = Loaded()
         try:
-            if self.directory.exists():
-                atomicfile.remove_temporaries(self.directory)
+            atomicfile.remove_temporaries(self.directory)
         except StoreError as error:
             loaded.complaints.append(error)
         for site in sites:

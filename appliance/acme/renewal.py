@@ -1,0 +1,188 @@
+"""The renewal service: serves what is stored, obtains what is missing, renews what is due; each site by itself."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
+
+from appliance.acme.decision import choose
+from appliance.acme.siterenewal import FAULT_PAUSE, Environment, Install, Issuing, SiteRenewal, SiteReport
+from appliance.acme.state import RenewalState, StateFolder
+from appliance.config import Site
+from appliance.errors import ApplianceError
+from appliance.store import Defer
+from appliance.tls.certificate import Certificate
+
+ORDERS_AT_ONCE = 8
+ORDER_TIMEOUT = 900.0
+LONGEST_SLEEP = 3600.0
+
+LOAD_TIMEOUT = 60.0
+"""Seconds that one look into the store may take; a store may be far away."""
+
+STOP_TIMEOUT = 10.0
+"""Seconds that stopping waits for orders to be given up in good order."""
+
+_LOAD_AGAIN_FIRST, _LOAD_AGAIN_LONGEST = 10.0, 600.0
+
+
+class RenewalService(Service):
+    """
+    Keeps a certificate in service for every site, for as long as it runs.
+
+    What is stored is served first, whatever the CA does. An expired certificate is not put into service, but one that
+    expires in service stays: clients whose clocks are right are no worse off, and the others are better off. While the
+    store cannot be read, nothing is ordered: what it holds may be all that is needed, and the CA counts.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        now: Callable[[], datetime],
+        store: ICertificateStore,
+        issuer: Issuing,
+        install: Install,
+        sites: Sequence[Site],
+        state_folder: Path,
+        defer: Defer,
+        *,
+        verify: Callable[[Certificate], object] = lambda certificate: None,
+        chance: Callable[[], float] = random.random,
+        orders_at_once: int = ORDERS_AT_ONCE,
+        order_timeout: float = ORDER_TIMEOUT,
+        longest_sleep: float = LONGEST_SLEEP,
+    ) -> None:
+        """
+        Parameters as in ``siterenewal.Environment``.
+
+        ``install(site name, names, certificate)`` is ``SniMap.swap``; ``state_folder`` is ``state_dir/renewal``.
+        """
+        self._sites = tuple(sites)
+        self._renewals: tuple[SiteRenewal, ...] = ()
+        self._loading: Deferred[None] | None = None
+        self._waiting_for_load: list[Deferred[None]] | None = []
+        self._env = Environment(
+            clock=clock,
+            now=now,
+            store=store,
+            states=StateFolder(state_folder),
+            issuer=issuer,
+            install=install,
+            verify=verify,
+            defer=defer,
+            random=chance,
+            slots=DeferredSemaphore(orders_at_once),
+            order_timeout=order_timeout,
+            longest_sleep=longest_sleep,
+            is_running=lambda: bool(self.running),
+        )
+
+    def startService(self) -> None:
+        """Begin to load; the sites' loops follow. See ``when_loaded``."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._loading = Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """Cancel what waits, let writes end, give up orders; fire when that is done, or after ``STOP_TIMEOUT``."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        stopping = [renewal.stop() for renewal in self._renewals]
+        if self._loading is not None:
+            self._loading.cancel()
+            stopping.append(self._loading)
+        stopped = DeferredList(stopping, consumeErrors=True).addCallback(lambda _: None)
+        return stopped.addTimeout(STOP_TIMEOUT, self._env.clock).addErrback(self._log_unclean)
+
+    def when_loaded(self) -> Deferred[None]:
+        """
+        Fire when the store has been looked into for the first time, whatever came of it.
+
+        What it holds is in service then: the moment to begin to listen, so that no handshake fails for being early.
+        """
+        loaded: Deferred[None] = Deferred()
+        if self._waiting_for_load is None:
+            loaded.callback(None)
+        else:
+            self._waiting_for_load.append(loaded)
+        return loaded
+
+    def report(self) -> tuple[SiteReport, ...]:
+        """Where every site stands; empty until the store could be read."""
+        return tuple(renewal.report() for renewal in self._renewals)
+
+    async def _start(self) -> None:
+        while self.running:
+            try:
+                await self._begin()
+                return
+            except Exception:
+                if self.running:
+                    self._log.failure(
+                        "unexpected error before the first renewal; begun again in {pause} s", pause=FAULT_PAUSE
+                    )
+                    self._loaded()
+                    await deferLater(self._env.clock, FAULT_PAUSE)
+
+    async def _begin(self) -> None:
+        states = await self._load_states()
+        stored = await self._load_certificates()
+        now = self._env.now()
+        self._renewals = tuple(
+            SiteRenewal(site, self._env, states.get(site.name, RenewalState()), choose(site.names, stored, now))
+            for site in self._sites
+        )
+        for renewal in self._renewals:
+            renewal.start()
+        self._loaded()
+
+    async def _load_states(self) -> dict[str, RenewalState]:
+        names = [site.name for site in self._sites]
+        loaded = await self._env.defer(lambda: self._env.states.load(names, self._env.now()))
+        for complaint in loaded.complaints:
+            self._log.error("{complaint}", complaint=complaint)
+        return loaded.states
+
+    async def _load_certificates(self) -> dict[str, Certificate]:
+        delay = _LOAD_AGAIN_FIRST
+        while True:
+            try:
+                found = await maybeDeferred(self._env.store.as_dict).addTimeout(LOAD_TIMEOUT, self._env.clock)
+                break
+            except Exception as error:
+                if not self.running:
+                    raise CancelledError from None
+                self._log.critical(
+                    "the certificate store cannot be read: {error}; tried again in {delay:.0f} s. Until then no site"
+                    " has a certificate and none is ordered",
+                    error=error if isinstance(error, ApplianceError) else repr(error),
+                    delay=delay,
+                )
+            self._loaded()
+            await deferLater(self._env.clock, delay)
+            delay = min(2 * delay, _LOAD_AGAIN_LONGEST)
+        return {name: certificate for name, pems in found.items() if (certificate := self._parse(name, pems))}
+
+    def _parse(self, name: str, pem_objects: Sequence[object]) -> Certificate | None:
+        try:
+            return Certificate.from_pem(b"\n".join(item.as_bytes() for item in pem_objects))  # type: ignore[attr-defined]
+        except Exception as error:  # of a store that somebody else wrote
+            self._log.error("what is stored for {name} is of no use: {error}", name=name, error=error)
+            return None
+
+    def _loaded(self) -> None:
+        waiting, self._waiting_for_load = self._waiting_for_load, None
+        for deferred in waiting or ():
+            deferred.callback(None)
+
+    def _log_unclean(self, failure: object) -> None:
+        self._log.warn("renewals did not stop within {seconds:.0f} s and are left behind", seconds=STOP_TIMEOUT)
