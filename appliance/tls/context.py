@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL import SSL
 from OpenSSL._util import lib
 
-from ..errors import CertificateError
-from .certificate import Certificate
+from appliance.errors import CertificateError
+from appliance.tls.certificate import Certificate
 
 HTTP_1_1 = b"http/1.1"
 

@@ -5,6 +5,8 @@
 """
 
 # mypy: disable-error-code="no-untyped-call"
+# (Twisted has no annotations for most of what is extended here)
+
 from __future__ import annotations
 
 import socket
@@ -15,9 +17,9 @@ from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnection
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from ..immediate import ImmediatePort, ImmediateUnixPort
-from .snimap import SniMap
-from .transport import TlsPort
+from appliance.immediate import ImmediatePort, ImmediateUnixPort
+from appliance.tls.snimap import SniMap
+from appliance.tls.transport import TlsPort
 
 BACKLOG = 511
 """Connections that the kernel holds until we accept them. Twisted's 50 are soon used up when many come at once."""

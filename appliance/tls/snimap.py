@@ -9,9 +9,9 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.logger import Logger
 
-from .certificate import Certificate, wildcard_of
-from .clienthello import server_name
-from .context import fallback_context, site_context
+from appliance.tls.certificate import Certificate, wildcard_of
+from appliance.tls.clienthello import server_name
+from appliance.tls.context import fallback_context, site_context
 
 log = Logger()
 

@@ -5,7 +5,7 @@ half-close and flushing before a close are Twisted's own. What TLS adds is that 
 the other: reading may have to write first (a handshake, a key update), and nothing is written before the handshake.
 """
 # mypy: disable-error-code="no-untyped-call,override,no-any-return"
-# (most of Twisted's transport classes has no annotations; what these override is any reason for which it ends)
+# (Twisted has no annotations for most of what is extended here, and too narrow ones for why a connection ends)
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..immediate import ImmediatePort, ImmediateWrites
-from ..lingering import LingeringClose
-from .clienthello import LONGEST
+from appliance.immediate import ImmediatePort, ImmediateWrites
+from appliance.lingering import LingeringClose
+from appliance.tls.clienthello import LONGEST
 
 if TYPE_CHECKING:
-    from .snimap import SniMap
+    from appliance.tls.snimap import SniMap
 
 _RECORD = 16 * 1024
 """Bytes of data in the longest TLS record, and so the most that one read brings."""
