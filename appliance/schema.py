@@ -146,19 +146,18 @@ class Many(Generic[T]):
     or_one: bool = False
 
     def __call__(self, value: object, place: Place) -> tuple[T, ...]:
-        """Read every element, noting what is wrong with each; refuse when none is left."""
-        results: list[T] = []
+        """Read every element, noting what is wrong with each; nothing may be."""
         if self.or_one and not isinstance(value, list):
-            results.append(self.item(value, place))
-        elif not isinstance(value, list):
+            return (self.item(value, place),)
+        if not isinstance(value, list):
             hint = f": write [[{place.path[-1]}]] in double brackets" if isinstance(value, Mapping) else ""
             raise Refused(f"must be a list, not {shown(value)}{hint}")
-        elif not value:
+        if not value:
             raise Refused("must not be empty")
-        else:
-            for position, element in enumerate(value):
-                results.extend(place.at(position).read(self.item, element))
-        if not results:
+        results: list[T] = []
+        for position, element in enumerate(value):
+            results.extend(place.at(position).read(self.item, element))
+        if len(results) < len(value):
             raise Refused
         return tuple(results)
 

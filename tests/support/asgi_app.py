@@ -19,7 +19,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 @app.api_route("/echo", methods=METHODS)
 @app.api_route("/echo/{rest:path}", methods=METHODS)
 async def echo(request: Request) -> JSONResponse:
-    """What the application knows of the request: its own URL and client as the server made them out, the raw headers."""
+    """What the application knows of the request: its own URL and client as its server made them out, raw headers."""
     body = await request.body()
     return JSONResponse(
         {

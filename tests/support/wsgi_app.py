@@ -109,7 +109,7 @@ def django_app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         settings.configure(
             ROOT_URLCONF=__name__,
             ALLOWED_HOSTS=["*"],
-            SECRET_KEY="for tests",  # noqa: S106
+            SECRET_KEY="for tests",
             SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https"),
         )
         django.setup()
