@@ -62,12 +62,12 @@ def by_line(lines: Iterable[str], cost: float) -> list[Row]:
 
 
 def from_shares(report: str, cost: float) -> list[Row]:
-    """Read perf's report, ``PERCENT%;NAME[;NAME]`` lines, and share out ``cost``, in µs per request."""
+    """Read perf's report, ``PERCENT%;OBJECT[;SYMBOL;…]`` lines, and share out ``cost``, in µs per request."""
     rows = []
     for line in report.splitlines():
-        share, _, name = line.strip().partition("%;")
-        if name:
-            rows.append(Row(" ".join(name.replace(";", " ").split()), float(share) / 100 * cost))
+        share, *names = (column.strip() for column in line.split(";"))
+        if names and share.endswith("%"):
+            rows.append(Row(" ".join(names[:2]), float(share[:-1]) / 100 * cost))
     return _dearest_first(rows)
 
 

@@ -27,7 +27,7 @@ def main(path: str, *arguments: str) -> None:
     signal.signal(signal.SIGUSR1, lambda *_: profile.enable())
     signal.signal(signal.SIGUSR2, lambda *_: write())
     sys.argv = ["twist", *arguments]
-    Twist.main()
+    Twist.main(sys.argv)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ class _ProfiledAppliance(Appliance):
 
     def prepare(self, setting: Setting) -> list[str]:
         command = super().prepare(setting)
-        return [sys.executable, str(PROFILED), str(self._output), *command[command.index("twisted") + 1 :]]
+        return [sys.executable, "-P", str(PROFILED), str(self._output), *command[command.index("twisted") + 1 :]]
 
 
 class Sampler(Profiler):
@@ -169,7 +169,7 @@ class Perf(Sampler):
     def _shares(self, fields: str, cost: float) -> list[Row]:
         command = ["perf", "report", "--stdio", "--quiet", "--input", str(self._output), "--sort", fields]
         ended = subprocess.run(
-            [*command, "--fields", f"overhead,{fields}", "--field-separator", ";"],
+            [*command, "--field-separator", ";"],
             capture_output=True,
             text=True,
             timeout=WRITE_SECONDS,

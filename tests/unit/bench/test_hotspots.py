@@ -32,8 +32,8 @@ def test_no_samples_make_no_rows() -> None:
 
 
 def test_perf_shares() -> None:
-    """Percentages become microseconds; blank lines and trailing columns are nothing."""
-    report = "\n 60.00%;libpython3.11.so  ;[.] _PyEval \n\n 40.00%;[kernel.kallsyms]  ;[k] tcp_sendmsg\n"
+    """Percentages become microseconds; blank lines and further columns are nothing."""
+    report = "\n 60.00% ;libpython3.11.so  ;[.] _PyEval  ;- -\n\n 40.00%;[kernel.kallsyms]  ;[k] tcp_sendmsg\n"
     assert from_shares(report, 50.0) == [
         Row("libpython3.11.so [.] _PyEval", 30.0),
         Row("[kernel.kallsyms] [k] tcp_sendmsg", 20.0),
