@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -70,15 +72,25 @@ class ClientFactory:
 class Listener(Service):
     """One endpoint string, opened while the service runs. Stopping it lets requests in flight come to their end.
 
-    ``reactor`` is what the endpoint listens through: it decides on TLS (`tls.endpoint`).
+    ``listening`` stands for the reactor towards the endpoint, and decides on TLS (`tls.endpoint`). Clients wait in the
+    socket's queue until what ``when_ready`` returns has fired: nobody is refused for being early.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, endpoint: str, factory: ClientFactory) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        listening: Any,
+        endpoint: str,
+        factory: ClientFactory,
+        when_ready: Callable[[], Deferred[None]],
+    ) -> None:
         self.endpoint = endpoint
-        self._reactor = reactor
+        self._clock = clock
+        self._listening = listening
         self._factory = factory
+        self._when_ready = when_ready
         self._port: IListeningPort | None = None
 
     @property
@@ -90,13 +102,20 @@ class Listener(Service):
         """Open the endpoint; raises ListenError if that cannot be done."""
         super().startService()  # type: ignore[no-untyped-call]
         failures: list[Failure] = []
-        opening = serverFromString(self._reactor, self.endpoint).listen(self._factory)
+        opening = serverFromString(self._listening, self.endpoint).listen(self._factory)
         opening.addCallbacks(self._opened, failures.append)
         if failures:
             raise ListenError(f"cannot listen on {self.endpoint}: {_explain(failures[0])}")
 
     def _opened(self, port: IListeningPort) -> None:
         self._port = port
+        if isinstance(port, FileDescriptor):
+            port.stopReading()
+            self._when_ready().addCallback(lambda _: self._accept(port))
+
+    def _accept(self, port: FileDescriptor) -> None:
+        if self._port is port:
+            port.startReading()
 
     async def close(self) -> None:
         """Accept nobody any more."""
@@ -111,11 +130,10 @@ class Listener(Service):
 
     async def _drain(self) -> None:
         await self.close()
-        await self._factory.drain(self._reactor, DRAIN_SECONDS)
+        await self._factory.drain(self._clock, DRAIN_SECONDS)
         if self._factory.open:
-            self.log.warn(
-                "{endpoint}: {count} connections cut off", endpoint=self.endpoint, count=len(self._factory.open)
-            )
+            count = len(self._factory.open)
+            self.log.warn("{endpoint}: {count} connections cut off", endpoint=self.endpoint, count=count)
 
 
 def _explain(failure: Failure) -> str:

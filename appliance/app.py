@@ -1,0 +1,188 @@
+"""Configuration to services: the only place where the parts meet.
+
+The two paths share two objects, the table of pending challenges and the SNI map::
+
+    clients ── Listener ── ServerConnection ── ProxyHandler ── Exchange ── Upstream ── application
+                                  │                 │
+                         PendingChallenges       SniMap
+                                  │                 │
+    the CA ─── Issuer ────── RenewalService ── CertificateStore
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from ipaddress import ip_network
+from typing import Any
+
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[import-untyped]
+
+from appliance.acme.challenges import PendingChallenges
+from appliance.acme.client import CaAgent
+from appliance.acme.issuer import Issuer
+from appliance.acme.renewal import RenewalService
+from appliance.clock import utc_now
+from appliance.config import Configuration, Site
+from appliance.deadlines import Deadlines
+from appliance.http.server import Handler
+from appliance.listener import ClientFactory, Listener
+from appliance.proxy.handler import ProxyHandler, RedirectHandler
+from appliance.proxy.pool import Pool
+from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
+from appliance.proxy.upstream import Upstream
+from appliance.store import CertificateStore, Defer
+from appliance.tls.context import site_context
+from appliance.tls.endpoint import PlainListening, TlsListening
+from appliance.tls.snimap import SniMap, served_certificate
+
+_TICKET_KEY_SECONDS = 24 * 3600.0
+_TCP_PORT = re.compile(r"(?:tcp6?|ssl):(?:port=)?([0-9]+)")
+
+
+class Appliance(MultiService):
+    """The whole service. Its parts are there to be looked at, by the status commands and by tests."""
+
+    def __init__(
+        self,
+        certificates: SniMap,
+        handler: ProxyHandler,
+        renewal: RenewalService,
+        http: Sequence[Listener],
+        https: Sequence[Listener],
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.certificates = certificates
+        self.handler = handler
+        self.renewal = renewal
+        self.http = tuple(http)
+        self.https = tuple(https)
+
+
+class _Closing(Service):
+    """Closes what is not a service itself when the services stop."""
+
+    def __init__(self, close: Callable[[], Deferred[None] | None]) -> None:
+        self._close = close
+
+    def stopService(self) -> Deferred[None] | None:
+        super().stopService()  # type: ignore[no-untyped-call]
+        return self._close()
+
+
+def build(
+    reactor: Any,
+    configuration: Configuration,
+    *,
+    store: ICertificateStore | None = None,
+    responders: Sequence[IResponder] = (),
+    now: Callable[[], datetime] = utc_now,
+) -> Appliance:
+    """The service of a configuration, not started yet. ``reactor.seconds`` must be monotonic (`clock.make_monotonic`).
+
+    ``store`` replaces the folder of certificates; ``responders`` are asked before the appliance's own HTTP-01.
+    Raises ApplianceError for what the configuration could not know.
+    """
+
+    def defer(work: Callable[[], Any], /) -> Deferred[Any]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), work)
+
+    deadlines = Deadlines(reactor)
+    challenges = PendingChallenges()
+    certificates = SniMap()
+    agent = CaAgent(reactor, configuration.acme.ca_file)
+    upstreams = _upstreams(reactor, configuration, deadlines)
+    handler = ProxyHandler(
+        _route_table(configuration.sites, upstreams),
+        challenges,
+        served_certificate,
+        tuple(ip_network(network) for network in configuration.trusted_proxies),
+    )
+    renewal = _renewal(reactor, configuration, certificates, agent, [*responders, challenges], store, defer, now)
+    redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
+
+    def listeners(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> list[Listener]:
+        factory = ClientFactory(handler, deadlines, configuration.limits, configuration.timeouts, scheme)
+        return [Listener(reactor, listening, endpoint, factory, renewal.when_loaded) for endpoint in endpoints]
+
+    http = listeners(PlainListening(reactor), configuration.listen.http, redirect, b"http")
+    https = listeners(TlsListening(reactor, certificates), configuration.listen.https, handler, b"https")
+    appliance = Appliance(certificates, handler, renewal, http, https)
+    rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
+    rotation.clock = reactor
+    parts = [deadlines, *http, *https, renewal, rotation, _Closing(agent.close), _Closing(_close_all(upstreams))]
+    for part in parts:
+        part.setServiceParent(appliance)
+    return appliance
+
+
+def _renewal(
+    reactor: Any,
+    configuration: Configuration,
+    certificates: SniMap,
+    agent: CaAgent,
+    responders: Sequence[IResponder],
+    store: ICertificateStore | None,
+    defer: Defer,
+    now: Callable[[], datetime],
+) -> RenewalService:
+    state_dir = configuration.state_dir
+    return RenewalService(
+        reactor,
+        now,
+        store or CertificateStore(state_dir / "certificates", defer, now=now),
+        Issuer(reactor, agent, configuration.acme, state_dir, responders, now=now, defer=defer),
+        certificates.swap,
+        configuration.sites,
+        state_dir / "renewal",
+        defer,
+        verify=site_context,
+    )
+
+
+def _upstreams(reactor: Any, configuration: Configuration, deadlines: Deadlines) -> dict[tuple[str, str], Upstream]:
+    """One upstream for every route, by site name and path."""
+    return {
+        (site.name, route.path): Upstream(
+            site.name if route.path == "/" else f"{site.name}{route.path}",
+            [Pool(reactor, address, deadlines, configuration.timeouts) for address in route.upstreams],
+        )
+        for site in configuration.sites
+        for route in site.routes
+    }
+
+
+def _route_table(sites: Sequence[Site], upstreams: dict[tuple[str, str], Upstream]) -> RouteTable[Upstream]:
+    table: dict[bytes, SiteRoutes[Upstream]] = {}
+    for site in sites:
+        routes = SiteRoutes(
+            site.name,
+            [
+                RouteEntry(route.path.encode("ascii"), upstreams[site.name, route.path], route.strip_prefix)
+                for route in site.routes
+            ],
+        )
+        table.update((name.encode("ascii"), routes) for name in site.names)
+    return RouteTable(table)
+
+
+def _close_all(upstreams: dict[tuple[str, str], Upstream]) -> Callable[[], None]:
+    def close() -> None:
+        for upstream in upstreams.values():
+            upstream.close()
+
+    return close
+
+
+def _https_port(endpoints: Sequence[str]) -> int:
+    """The port that redirects name: the first HTTPS listener's, 443 where its endpoint string does not tell."""
+    for endpoint in endpoints:
+        match = _TCP_PORT.match(endpoint)
+        if match is not None:
+            return int(match[1])
+    return 443
