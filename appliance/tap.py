@@ -9,7 +9,7 @@ from typing import NoReturn, cast
 from attrs import fields
 from twisted.application.service import IService
 from twisted.internet.base import ReactorBase
-from twisted.logger import Logger, textFileLogObserver
+from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
 from . import __version__, app, demo
@@ -18,6 +18,7 @@ from .commandline import CommandLine
 from .config import Configuration
 from .configfile import COMMAND_LINE
 from .errors import ApplianceError, ConfigurationError, Mistake
+from .ops.textlog import text_log_observer
 
 CANNOT_START = 1
 """The exit status where the configuration is right, but something it needs is not."""
@@ -55,7 +56,7 @@ class Options(usage.Options):
     """What to run; None for the demo, which makes its own."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.update({"site": [], "http": [], "https": []})
 
     def opt_site(self, value: str) -> None:
@@ -78,7 +79,7 @@ class Options(usage.Options):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse, and read the configuration. Where that fails, print every mistake and exit with status 2."""
         try:
-            super().parseOptions(options)
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             _exit(BAD_CONFIGURATION, f"{COMMAND_LINE}: {error}\nSee twist appliance --help.")
         except ConfigurationError as error:
@@ -101,12 +102,13 @@ class Options(usage.Options):
             raise ConfigurationError(mistakes, COMMAND_LINE)
 
     def _log_as_text(self) -> None:
-        """Log readable lines into a pipe or journal too, where ``twist`` writes JSON, unless a format was asked for.
+        """Log readable lines, into a pipe or journal too, where ``twist`` writes JSON; unless it was told otherwise.
 
-        ``twist`` does not keep whether it was, hence the look at the arguments.
+        ``twist`` does not keep whether a format was asked for, hence the look at the arguments.
         """
-        if self.parent is not None and not any(argument.startswith("--log-fo") for argument in sys.argv):
-            self.parent["fileLogObserverFactory"] = textFileLogObserver
+        asked = any(argument.startswith("--log-fo") for argument in sys.argv)
+        if self.parent is not None and not asked and self.parent["logLevel"] >= LogLevel.info:
+            self.parent["fileLogObserverFactory"] = text_log_observer
 
 
 def makeService(options: Options) -> IService:
