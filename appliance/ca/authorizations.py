@@ -20,8 +20,9 @@ from appliance.ca.model import (
 from appliance.ca.problems import as_json, refusal
 from appliance.errors import Problem
 
-UNKNOWN_CHALLENGE = {"type": "demo-unknown-01", "status": "pending", "issuer-domain-names": ["demo-ca.invalid"]}
-"""A challenge without token or URL, as dns-persist-01's is without token."""
+UNKNOWN_CHALLENGE = "demo-unknown-01"
+"""A challenge type that has no token, like dns-persist-01."""
+_NO_CHALLENGE = 9
 
 
 def new_authorization(core: Core, account: Account, name: Identifier) -> int:
@@ -149,7 +150,8 @@ def _as_json(core: Core, authorization: Authorization) -> dict[str, Any]:
         if authorization.status is AuthorizationStatus.PENDING or each.status is not ChallengeStatus.PENDING
     ]
     if core.policy.unknown_challenge and authorization.status is AuthorizationStatus.PENDING:
-        shown.insert(0, dict(UNKNOWN_CHALLENGE))
+        url = core.url("challenge", authorization.id, _NO_CHALLENGE)
+        shown.insert(0, {"type": UNKNOWN_CHALLENGE, "status": "pending", "url": url})
     content: dict[str, Any] = {
         "status": authorization.status,
         "expires": timestamp(authorization.expires),

@@ -11,7 +11,7 @@ from cryptography import x509
 from appliance.ca.authority import ari_identifier
 from appliance.ca.authorizations import current_authorization
 from appliance.ca.core import Core, Posted, Response, document, link, not_found, timestamp
-from appliance.ca.jws import decode_base64url
+from appliance.ca.jws import decode_base64url, same_key
 from appliance.ca.model import Account, AuthorizationStatus, Issued
 from appliance.ca.policy import Window
 from appliance.ca.problems import refusal
@@ -53,7 +53,7 @@ def revoke(core: Core, posted: Posted) -> Response:
         raise refusal("malformed", "this CA did not issue that certificate, or it has expired", status=404)
     if not _may_revoke(core, posted, found):
         raise refusal("unauthorized", "neither the account nor the key may revoke that certificate")
-    if reason not in _REASONS or isinstance(reason, bool):
+    if not isinstance(reason, int) or isinstance(reason, bool) or reason not in _REASONS:
         raise refusal("badRevocationReason", f"reason is one of {sorted(_REASONS)}")
     if found.revoked is not None:
         raise refusal("alreadyRevoked", f"it was revoked at {timestamp(found.revoked)}")
@@ -80,7 +80,7 @@ def renewal_info(core: Core, id: str) -> Response:
 
 def _may_revoke(core: Core, posted: Posted, issued: Issued) -> bool:
     if posted.account is None:
-        return bool(posted.key.key == issued.leaf.public_key())
+        return same_key(posted.key, issued.leaf.public_key())
     return posted.account.id == issued.account or _holds_all_names(core, posted.account, issued)
 
 

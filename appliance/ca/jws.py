@@ -95,6 +95,12 @@ def check_public_key(key: object) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKe
     raise refusal("badPublicKey", "keys are P-256, P-384, or RSA of 2048 to 4096 bits with exponent 65537")
 
 
+def same_key(account_key: JWK, other: object) -> bool:
+    """Whether a certificate's or CSR's public key is the account's; josepy's own wrapper says no to bare keys."""
+    numbers = getattr(other, "public_numbers", None)
+    return numbers is not None and bool(account_key.key.public_numbers() == numbers())
+
+
 def check_algorithm(message: SignedMessage) -> None:
     """Refuse other algorithms than ours, with the list of ours (RFC 8555 section 6.2)."""
     if message.header["alg"] not in ALGORITHMS:

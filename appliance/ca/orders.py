@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from appliance.ca.authority import PublicKey, ari_identifier
 from appliance.ca.authorizations import current_authorization, new_authorization, reusable_authorization
 from appliance.ca.core import Core, Posted, Response, document, not_found, timestamp
-from appliance.ca.jws import check_public_key, decode_base64url
+from appliance.ca.jws import check_public_key, decode_base64url, same_key
 from appliance.ca.model import Account, AuthorizationStatus, Identifier, Issued, Order, OrderStatus
 from appliance.ca.problems import RefusalError, as_json, problem, refusal
 from appliance.errors import Problem
@@ -197,7 +197,7 @@ def _read_csr(order: Order, posted: Posted) -> tuple[PublicKey, str | None]:
     if asked != set(order.identifiers):
         wanted = ", ".join(each.value for each in order.identifiers)
         raise refusal("badCSR", f"the CSR's names are not exactly those of the order: {wanted}")
-    if key == posted.key.key:
+    if same_key(posted.key, key):
         raise refusal("badCSR", "the certificate must not have the account's key")
     fitting = [each for each in common_names if len(each) <= _MAX_COMMON_NAME]
     return _certificate_key(key), fitting[0] if fitting else None

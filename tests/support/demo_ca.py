@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
 import attrs
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -108,11 +108,11 @@ class World:
     def nonce(self) -> str:
         return self.send("HEAD", "/new-nonce").headers["Replay-Nonce"][0]
 
-    def post(self, url: str, payload: object | None = None, key: AccountKey | None = None, **header: Any) -> Reply:
+    def post(self, to: str, payload: object | None = None, key: AccountKey | None = None, **header: Any) -> Reply:
         """Sign and send; by the account once there is one, unless a key is given."""
         kid = header.pop("kid", self.kid if key is None else None)
-        body = (key or self.key).sign(payload, url=header.pop("url", url), nonce=self.nonce(), kid=kid)
-        return self.send("POST", url, body)
+        body = (key or self.key).sign(payload, url=header.pop("url", to), nonce=self.nonce(), kid=kid)
+        return self.send("POST", to, body)
 
     def register(self, **fields: Any) -> Reply:
         reply = self.post(self.url("new-account"), {"termsOfServiceAgreed": True} | fields, self.key)
@@ -156,15 +156,7 @@ def make_csr(*names: str, key: Any = None, common_name: str | None = None) -> by
 
 
 def general_name(name: str) -> x509.GeneralName:
-    import ipaddress
-
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-@pytest.fixture
-def world() -> World:
-    """A CA with the default policy."""
-    return World()
