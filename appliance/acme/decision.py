@@ -8,7 +8,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from appliance.acme.schedule import LONGEST_RETRY_AFTER, SHORT_LIFE, is_expiring, is_valid, next_renewal
+from appliance.acme.schedule import LONGEST_RETRY_AFTER, SHORT_LIFE, SKEW, is_expiring, is_valid, next_renewal
 from appliance.acme.state import RenewalState
 from appliance.errors import CertificateError
 from appliance.tls.certificate import Certificate
@@ -80,8 +80,8 @@ def decide(situation: Situation, now: datetime) -> Action:
         return Action(Step.RENEW, now, reason)
     if unsaved is not None and situation.store_again is not None and situation.store_again < due:
         due, reason = situation.store_again, "the new certificate could not be saved; it is tried again then"
-    elif stored is not None and serving is not stored and stored.not_before < due:
-        due, reason = stored.not_before, "the stored certificate is not valid before then: is the clock right?"
+    elif stored is not None and serving is not stored and now < stored.not_before - SKEW < due:
+        due, reason = stored.not_before - SKEW, "the stored certificate is not valid before then: is the clock right?"
     return Action(Step.WAIT, due, reason)
 
 
@@ -135,7 +135,7 @@ def _due(certificate: Certificate | None, situation: Situation, now: datetime) -
         return now, f"the certificate expired at {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC"
     part = "half" if certificate.not_after - certificate.not_before < SHORT_LIFE else "a third"
     due = next_renewal(certificate.not_before, certificate.not_after, situation.spread)
-    return due, f"about {part} of the certificate's life is left then"
+    return due, f"a certificate is renewed when {part} of its life is left"
 
 
 def _allowed(situation: Situation, now: datetime) -> datetime | None:

@@ -101,7 +101,7 @@ class RenewalService(Service):
             self._loading.cancel()
             stopping.append(self._loading)
         stopped = DeferredList(stopping, consumeErrors=True).addCallback(lambda _: None)
-        return stopped.addTimeout(STOP_TIMEOUT, self._env.clock).addErrback(self._log_unclean)
+        return stopped.addTimeout(STOP_TIMEOUT, self._env.clock, self._log_unclean)
 
     def when_loaded(self) -> Deferred[None]:
         """
@@ -184,5 +184,5 @@ class RenewalService(Service):
         for deferred in waiting or ():
             deferred.callback(None)
 
-    def _log_unclean(self, failure: object) -> None:
-        self._log.warn("renewals did not stop within {seconds:.0f} s and are left behind", seconds=STOP_TIMEOUT)
+    def _log_unclean(self, result: object, seconds: float) -> None:
+        self._log.warn("renewals did not stop within {seconds:.0f} s and are left behind", seconds=seconds)

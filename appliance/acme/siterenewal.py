@@ -103,12 +103,14 @@ class SiteRenewal:
         self._stored = stored
         self._serving: Certificate | None = None
         self._unsaved: Certificate | None = None
+        self._ordered: Certificate | None = None
+        """What the attempt that is under way has brought: the attempt ends when that is in service."""
         self._store_failures = 0
         self._store_again: datetime | None = None
         self._spread = environment.random()
         self._writing = False
         self._loop: Deferred[None] | None = None
-        if state.running and self._plan(environment.now()).step in (Step.INSTALL, Step.WAIT) and stored is not None:
+        if state.running and stored is not None and self._is_fresh(stored):
             # Killed between the certificate's last fsync and the record's: the attempt did bring one.
             self._state = state.succeed(stored.not_before)
 
@@ -146,6 +148,9 @@ class SiteRenewal:
         )
         return decide(situation, now)
 
+    def _is_fresh(self, certificate: Certificate) -> bool:
+        return decide(Situation(self._site.names, serving=certificate), self._env.now()).step is Step.WAIT
+
     async def _run(self) -> None:
         while self._env.is_running():
             try:
@@ -182,10 +187,9 @@ class SiteRenewal:
             except Exception as error:
                 await self._order_failed(error)
                 return
-        self._unsaved = certificate
+        self._unsaved = self._ordered = certificate
         self._store_failures, self._store_again = 0, None
         self._spread = self._env.random()
-        self._state = self._state.succeed(self._env.now())
 
     async def _begin(self) -> bool:
         """
@@ -276,10 +280,13 @@ class SiteRenewal:
             self._env.install(self._site.name, covered(certificate, self._site.names), certificate)
         except Exception as error:
             self._stored = self._unsaved = None
-            self._state = self._state.begin(self._site.names, self._env.now(), self._env.now())
+            if certificate is not self._ordered:  # a failure like those of an attempt, with their waits
+                self._state = self._state.begin(self._site.names, self._env.now(), self._env.now())
             await self._order_failed(error)
             return
         self._serving = certificate
+        if certificate is self._ordered:
+            self._state, self._ordered = self._state.succeed(self._env.now()), None
         self._log.info(
             "{site}: serves certificate {serial:x} from {issuer} for {names}, valid until {end:%Y-%m-%d %H:%M:%S} UTC",
             serial=certificate.serial,

@@ -1,0 +1,197 @@
+"""What to do next for one site."""
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.acme.decision import Situation, Step, choose, covered, decide
+from appliance.acme.schedule import SKEW
+from appliance.acme.state import RenewalState
+from appliance.tls.certificate import Certificate
+from tests.support.certificates import make_certificate, make_key
+
+NOW = datetime(2027, 6, 1, tzinfo=UTC)
+SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
+NAMES = ("a.example", "b.example")
+
+
+@cache
+def certificate(names: tuple[str, ...] = NAMES, begun: float = 10, left: float = 80) -> Certificate:
+    """One that began ``begun`` days ago and has ``left`` days left."""
+    return make_certificate(names, not_before=NOW - begun * DAY, not_after=NOW + left * DAY)
+
+
+FRESH, OLD, EXPIRING = certificate(), certificate(begun=70, left=20), certificate(begun=89, left=1)
+EXPIRED = certificate(begun=91, left=-1)
+FUTURE = certificate(begun=-1, left=89)
+FAILED = RenewalState(names=NAMES, last_attempt=NOW - HOUR, failures=2, problem="no", next_attempt=NOW + HOUR)
+
+
+def check(situation: Situation, step: Step, at: datetime = NOW, reason: str = "") -> None:
+    action = decide(situation, NOW)
+    assert (action.step, action.at) == (step, at)
+    assert reason in action.reason
+
+
+def test_nothing_yet() -> None:
+    """Without a certificate, one is ordered now."""
+    check(Situation(NAMES), Step.RENEW, reason="there is no certificate")
+
+
+def test_stored_one_is_served_first() -> None:
+    """Even if it is due or does not cover everything."""
+    for stored in (FRESH, OLD, EXPIRING, certificate(("a.example",))):
+        check(Situation(NAMES, stored=stored), Step.INSTALL, reason="to be served")
+
+
+def test_fresh_one_waits() -> None:
+    """Until a third of its life is left."""
+    check(Situation(NAMES, stored=FRESH, serving=FRESH), Step.WAIT, NOW + 50 * DAY, "a third")
+
+
+def test_short_one_waits() -> None:
+    """Until half of its life is left."""
+    short = certificate(begun=1, left=5)
+    check(Situation(NAMES, stored=short, serving=short), Step.WAIT, NOW + 2 * DAY, "half")
+
+
+def test_due() -> None:
+    """With less than a third left, it is renewed now; and when it has expired, of course."""
+    check(Situation(NAMES, stored=OLD, serving=OLD), Step.RENEW)
+    check(Situation(NAMES, stored=EXPIRED, serving=EXPIRED), Step.RENEW, reason="expired at 2027-05-31 00:00:00 UTC")
+
+
+def test_expired_one_is_not_put_into_service() -> None:
+    """A new one is ordered at once."""
+    check(Situation(NAMES, stored=EXPIRED), Step.RENEW, reason="expired")
+
+
+def test_name_added() -> None:
+    """A certificate that lacks a name is replaced now."""
+    one = certificate(("a.example",))
+    check(Situation(NAMES, stored=one, serving=one), Step.RENEW, reason="does not cover b.example")
+
+
+def test_served_but_lost_from_the_store() -> None:
+    """What is in service counts, if nothing else is known."""
+    check(Situation(NAMES, serving=FRESH), Step.WAIT, NOW + 50 * DAY)
+
+
+def test_failures_postpone() -> None:
+    """No attempt before the time that the failures allow; the reason says both."""
+    action = decide(Situation(NAMES, FAILED), NOW)
+    assert (action.step, action.at) == (Step.WAIT, NOW + HOUR)
+    assert action.reason == "there is no certificate; after 2 failures in a row not before then"
+    assert "1 failure in" in decide(Situation(NAMES, evolve(FAILED, failures=1)), NOW).reason
+
+
+def test_failures_do_not_hasten() -> None:
+    """A failure before does not make a fresh certificate due."""
+    check(Situation(NAMES, FAILED, stored=FRESH, serving=FRESH), Step.WAIT, NOW + 50 * DAY, "a third")
+
+
+def test_wait_is_over() -> None:
+    """After the wait, the next attempt."""
+    check(Situation(NAMES, evolve(FAILED, next_attempt=NOW)), Step.RENEW)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        evolve(FAILED, names=("a.example",)),
+        evolve(FAILED, last_attempt=NOW + SECOND),
+        evolve(FAILED, next_attempt=NOW + 9 * DAY),
+        evolve(FAILED, next_attempt=None),
+    ],
+    ids=["other names", "clock set back", "beyond reason", "none"],
+)
+def test_waits_that_mean_nothing(state: RenewalState) -> None:
+    """A wait for other names, from a clock set back since, or longer than any, is not kept."""
+    check(Situation(NAMES, state), Step.RENEW)
+
+
+def test_first_attempt_time_unknown() -> None:
+    """A wait without the time of an attempt is kept."""
+    check(Situation(NAMES, evolve(FAILED, last_attempt=None)), Step.WAIT, NOW + HOUR)
+
+
+def test_unsaved_is_stored_first() -> None:
+    """A new certificate is written before anything else, whatever is in service."""
+    for serving in (None, FRESH, OLD, EXPIRED):
+        check(Situation(NAMES, serving=serving, stored=serving, unsaved=FRESH), Step.STORE)
+    check(Situation(NAMES, unsaved=FRESH, store_again=NOW), Step.STORE)
+
+
+def test_unsavable_waits_while_the_old_one_lasts() -> None:
+    """The old one serves on until the next try to save."""
+    situation = Situation(NAMES, serving=OLD, stored=OLD, unsaved=FRESH, store_again=NOW + HOUR)
+    check(situation, Step.WAIT, NOW + HOUR, "could not be saved")
+
+
+@pytest.mark.parametrize("serving", [None, EXPIRING, EXPIRED, certificate(("a.example",)), FUTURE])
+def test_unsavable_is_served_where_the_old_one_will_not_do(serving: Certificate | None) -> None:
+    """About to expire, expired, lacking a name, none at all: the unsaved one is better."""
+    situation = Situation(NAMES, serving=serving, stored=serving, unsaved=FRESH, store_again=NOW + HOUR)
+    check(situation, Step.INSTALL, reason="not saved, but")
+
+
+def test_unsavable_in_service() -> None:
+    """Served without being saved, it is only tried again to save it; one day it is due itself."""
+    situation = Situation(NAMES, serving=FRESH, unsaved=FRESH, store_again=NOW + HOUR)
+    check(situation, Step.WAIT, NOW + HOUR, "could not be saved")
+    check(evolve(situation, store_again=NOW + 60 * DAY), Step.WAIT, NOW + 50 * DAY, "a third")
+    check(Situation(NAMES, serving=OLD, unsaved=OLD, store_again=NOW + HOUR), Step.RENEW)
+
+
+def test_not_valid_yet() -> None:
+    """The clock is wrong, most likely: no order; it is served once its time has come, which may be today's jump."""
+    check(Situation(NAMES, stored=FUTURE), Step.WAIT, NOW + DAY - SKEW, "is the clock right?")
+
+
+@given(
+    stored=st.sampled_from([None, FRESH, OLD, EXPIRING, EXPIRED, FUTURE, certificate(("a.example",))]),
+    serving=st.sampled_from([None, FRESH, OLD, EXPIRED]),
+    unsaved=st.sampled_from([None, FRESH, OLD]),
+    state=st.sampled_from([RenewalState(), FAILED, evolve(FAILED, next_attempt=NOW - HOUR)]),
+    store_again=st.sampled_from([None, NOW - HOUR, NOW + HOUR]),
+    spread=st.floats(0, 1),
+)
+def test_always_sane(**fields: object) -> None:
+    """A wait lies in the future, everything else is possible: something to store, or to serve that is not expired."""
+    situation = Situation(NAMES, **fields)
+    action = decide(situation, NOW)
+    assert (action.at > NOW) == (action.step is Step.WAIT)
+    if action.step is Step.STORE:
+        assert situation.unsaved is not None
+    if action.step is Step.INSTALL:
+        newest = situation.unsaved or situation.stored
+        assert newest is not None
+        assert newest is not situation.serving
+        assert newest.not_after > NOW
+
+
+def test_choose_by_cover_dates_and_end() -> None:
+    """Valid ones first, then most names, then the later end; the name in the store does not matter."""
+    one, wildcard = certificate(("a.example",), left=85), certificate(("*.example",))
+    assert choose(NAMES, {"x": one, "y": OLD, "z": FRESH}, NOW) is FRESH
+    assert choose(NAMES, {"a.example": one}, NOW) is one
+    assert choose(NAMES, {"a.example": one, "w": wildcard}, NOW) is wildcard
+    assert choose(NAMES, {"f": FUTURE, "o": EXPIRING}, NOW) is EXPIRING
+    assert choose(NAMES, {"f": FUTURE}, NOW) is FUTURE
+
+
+def test_choose_nothing() -> None:
+    """Not an expired one, not one for other names, not one whose key is another's."""
+    swapped = Certificate(make_key(), FRESH.leaf)
+    other = certificate(("c.example",))
+    assert choose(NAMES, {"e": EXPIRED, "k": swapped, "o": other}, NOW) is None
+    assert choose(NAMES, {}, NOW) is None
+
+
+def test_covered() -> None:
+    """The names that a certificate covers, in the site's order."""
+    assert covered(certificate(("b.example",)), NAMES) == ("b.example",)
