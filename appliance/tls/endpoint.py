@@ -77,7 +77,7 @@ class TlsListening(PlainListening):
         self._sni_map = sni_map
 
     def _unix_factory(self, factory: IProtocolFactory) -> IProtocolFactory:
-        return TLSMemoryBIOFactory(FallbackConnections(self._sni_map), False, factory)
+        return TLSMemoryBIOFactory(FallbackConnections(self._sni_map), False, factory, self._reactor)
 
     def _listen(self, port: Any) -> IListeningPort:
         if isinstance(port, TlsPort):
