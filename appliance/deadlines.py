@@ -56,6 +56,8 @@ class Deadlines(Service):
         """Expire all that is overdue; one that fails does not spare the others."""
         now = self.seconds()
         for overdue in [each for each in self._expiring if each.deadline <= now]:
+            if overdue.deadline > now:  # an earlier one's end moved it
+                continue
             try:
                 overdue.expire(now)
             except Exception:

@@ -118,11 +118,11 @@ class ChunkedReader:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _keep_partial(self, data: bytes) -> None:
-        bound = _TRAILER_BYTES if self._state == _TRAILER else 2 if self._state == _DATA_END else _SIZE_LINE_BYTES
-        if len(data) > bound:
-            raise BodyError("a line too long in a chunked body")
         if self._state == _DATA_END and data != b"\r":
             raise BodyError("a chunk longer than its size")
+        bound = _TRAILER_BYTES if self._state == _TRAILER else _SIZE_LINE_BYTES
+        if len(data) > bound + 1:  # the CR may be among them
+            raise BodyError("a line too long in a chunked body")
         self._partial = data
 
     def _take_line(self, line: bytes) -> None:

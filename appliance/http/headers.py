@@ -66,8 +66,10 @@ def split_authority(authority: bytes) -> bytes:
     match = _AUTHORITY.fullmatch(authority)
     if match is None or (match[2] is not None and int(match[2]) > 65535):
         raise RequestError(400, "malformed Host")
-    host: bytes = match[1].lower()
-    return host[:-1] if host.endswith(b".") else host
+    host: bytes = match[1].lower().removesuffix(b".")
+    if not host:
+        raise RequestError(400, "malformed Host")
+    return host
 
 
 def _quoted(value: bytes) -> bytes:

@@ -29,8 +29,12 @@ _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++) ([\x21-\x22\x24-\x
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n")
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+_CHUNKED_FIELD = re.compile(rb"\r\n(?i:transfer-encoding: *chunked) *\r\n")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
+_PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
 _BROKEN_LINE = re.compile(rb"\r(?!\n)(?!\Z)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_REQUEST_LINE_REST = 32
+"""No request line is longer than its target by more than this: the longest method known and ``HTTP/1.1``."""
 
 
 class _Collector:
@@ -56,10 +60,11 @@ def check_partial_head(data: bytes, scanned: int, limits: Limits) -> None:
     """
     if _BROKEN_LINE.search(data, max(scanned - 1, 0)):
         raise RequestError(400, "a control character or a line not ended by CR LF in the header")
+    bound = limits.target_bytes + _REQUEST_LINE_REST
+    if scanned <= bound < len(data) and data.find(b"\r\n", 0, bound) < 0:
+        raise RequestError(414, f"request target longer than {limits.target_bytes} bytes")
     if len(data) > limits.header_bytes:
         raise RequestError(431, f"header larger than {limits.header_bytes} bytes")
-    if scanned <= limits.target_bytes < len(data) and b"\r\n" not in data[: limits.target_bytes + 32]:
-        raise RequestError(414, f"request target longer than {limits.target_bytes} bytes")
 
 
 def read_request(head: bytes, limits: Limits) -> RequestHead:
@@ -73,10 +78,10 @@ def read_request(head: bytes, limits: Limits) -> RequestHead:
     method, target, major, minor = line.groups()
     if major != b"1":
         raise RequestError(505, "HTTP version not supported")
-    if len(head) > limits.header_bytes:
-        raise RequestError(431, f"header larger than {limits.header_bytes} bytes")
     if len(target) > limits.target_bytes:
         raise RequestError(414, f"request target longer than {limits.target_bytes} bytes")
+    if len(head) > limits.header_bytes:
+        raise RequestError(431, f"header larger than {limits.header_bytes} bytes")
     if not _FIELDS.fullmatch(head, line.end()):
         raise RequestError(400, "malformed header field")
     collector = _Collector()
@@ -92,6 +97,8 @@ def read_request(head: bytes, limits: Limits) -> RequestHead:
         raise RequestError(431, f"more than {limits.headers} header fields")
     request = RequestHead(method, target, min(int(minor), 1))
     _take_request_fields(request, collector.fields)
+    if request.framing == CHUNKED and not _CHUNKED_FIELD.search(head):  # a tab: white space to some servers only
+        raise RequestError(400, "Transfer-Encoding other than chunked")
     _take_target(request)
     return request
 
@@ -150,9 +157,14 @@ def _take_connection(request: RequestHead, options: bytes, upgrade: list[bytes])
         request.keep_alive = False
     elif b"keep-alive" in names:
         request.keep_alive = True
-    if b"upgrade" in names and len(upgrade) == 1 and request.version == 1 and upgrade[0].lower() != b"h2c":
+    if b"upgrade" in names and len(upgrade) == 1 and request.version == 1 and _may_ask_for(upgrade[0]):
         request.upgrade = upgrade[0]
     request.fields = without(request.fields, names)
+
+
+def _may_ask_for(protocol: bytes) -> bool:
+    """Whether an ``Upgrade`` is passed on: one protocol, so that the answer is clear, and none that hides requests."""
+    return _PROTOCOL.fullmatch(protocol) is not None and protocol.partition(b"/")[0].lower() not in (b"h2c", b"http")
 
 
 def _request_framing(version: int, lengths: list[bytes], codings: list[bytes]) -> int:

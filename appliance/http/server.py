@@ -23,7 +23,7 @@ from appliance.http import pages
 from appliance.http.body import LAST_CHUNK, BodyError, BodyReader, UntilCloseReader, chunk, reader_for
 from appliance.http.flow import unsent
 from appliance.http.http1 import HEAD_END, check_partial_head, read_request, write_response
-from appliance.http.message import CHUNKED, NO_BODY, UNTIL_CLOSE, RequestHead, ResponseHead
+from appliance.http.message import NO_BODY, RequestHead, ResponseHead
 
 _IDLE: Final = 0
 _BUSY: Final = 1
@@ -31,7 +31,7 @@ _LINGERING: Final = 2
 _TUNNEL: Final = 3
 _GONE: Final = 4
 
-_LINGER_SECONDS = 2.0
+_LINGER_SECONDS = 6.0  # more than the transport's own, which ends without a reset
 _JOIN_BYTES = 16 * 1024
 _READ_AHEAD_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -171,7 +171,7 @@ class ServerConnection:
         if state == _IDLE:
             if self._buffer:
                 data = self._buffer + data
-            else:
+            elif not self._paused:
                 self.deadline = self._deadlines.seconds() + self._timeouts.header
             self._buffer = data
             self._advance()
@@ -184,10 +184,17 @@ class ServerConnection:
     def readConnectionLost(self) -> None:
         """See IHalfCloseableProtocol: a client that asked and closed its side still gets its answer."""
         self._half_closed = True
-        exchange = self._exchange
-        if self._state == _TUNNEL and exchange is not None and not self._write_closed:
-            exchange.body_ended()
-        elif self._state != _BUSY or self._body is not None:
+        state, exchange = self._state, self._exchange
+        if state == _TUNNEL:
+            if self._write_closed:  # what the client said last still reaches the upstream
+                self._exchange = None
+                self._drop()
+            if exchange is not None:
+                exchange.body_ended()
+        elif state == _BUSY:
+            if self._body is not None:
+                self._refuse(400)
+        elif state != _IDLE or not self._buffer or not self._paused:
             self._drop()
 
     def writeConnectionLost(self) -> None:
@@ -207,6 +214,8 @@ class ServerConnection:
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the socket is full."""
+        if self._paused:
+            return
         self._paused = True
         self._unsent = unsent(self.transport)
         self.deadline = self._deadlines.seconds() + self._timeouts.body
@@ -218,8 +227,10 @@ class ServerConnection:
         self._paused = False
         if self._state == _IDLE:
             self._rest()
-        elif self._state == _TUNNEL or (self._state == _BUSY and self._body is None):
-            self.deadline = NEVER
+        else:
+            self._renew_deadline()
+        if self._write_closed:  # a FileDescriptor forgets it over resuming its producer
+            self.transport.loseWriteConnection()
         if self._exchange is not None:
             self._exchange.resume()
 
@@ -230,17 +241,26 @@ class ServerConnection:
         """The deadline has passed; see Deadlines."""
         if self._paused or self._state == _LINGERING:
             left = unsent(self.transport)
-            if left and left != self._unsent:  # slow, but moving
+            if left != self._unsent:  # slow, but moving
                 self._unsent = left
-                self.deadline = now + self._timeouts.body
+                self.deadline = now + (self._timeouts.body if left else _LINGER_SECONDS)
                 return
-        elif (self._state == _BUSY and self._awaited) or (self._state == _IDLE and self._buffer):
+        elif (self._state == _BUSY and self._awaited) or (self._state == _IDLE and self._buffer.strip(b"\r\n")):
             self._refuse(408)
             return
         elif self._state == _IDLE and not getattr(self.transport, "handshaking", False):
             self._drop()
             return
         self._abort()
+
+    def _renew_deadline(self) -> None:
+        """While BUSY or TUNNEL: allow the client its time if it is its turn to send. While paused, time runs on."""
+        if self._paused:
+            return
+        if self._state == _BUSY and self._body is not None and not self._reading_stopped:
+            self.deadline = self._deadlines.seconds() + self._timeouts.body
+        else:
+            self.deadline = NEVER
 
     # --- reading requests ---
 
@@ -260,18 +280,18 @@ class ServerConnection:
                 self._stop_reading()
                 return
             data = self._buffer
-            if data.startswith(b"\r\n"):  # RFC 9112 section 2.2: tolerated before a request
-                self._buffer = data[2:]
-                continue
-            end = data.find(HEAD_END, max(self._scanned - 3, 0))
+            start = 2 if data.startswith(b"\r\n") else 0  # RFC 9112 section 2.2: one is tolerated before a request
+            end = data.find(HEAD_END, max(self._scanned - 3, start))
             if end < 0:
                 check_partial_head(data, self._scanned, self._limits)
                 self._scanned = len(data)
+                if self._half_closed:
+                    self._drop()
                 return
             end += 4
             self._scanned = 0
             self._buffer = b""
-            request = read_request(data if end == len(data) else data[:end], self._limits)
+            request = read_request(data if end - start == len(data) else data[start:end], self._limits)
             self._begin(request, data[end:])
 
     def _begin(self, request: RequestHead, rest: bytes) -> None:
@@ -317,14 +337,13 @@ class ServerConnection:
             self._refuse(413)
             return
         exchange = self._exchange
-        self.deadline = self._deadlines.seconds() + self._timeouts.body
+        self._renew_deadline()
         if exchange is not None and piece:
             exchange.body_received(piece)
         if body.done and self._body is body:
             self._body = None
             self._buffer = body.surplus
-            if not self._paused:
-                self.deadline = NEVER
+            self._renew_deadline()
             if exchange is not None and self._exchange is exchange:
                 exchange.body_ended()
 
@@ -344,14 +363,13 @@ class ServerConnection:
         """Take no more of the request's body for now."""
         if self._state in (_BUSY, _TUNNEL):
             self._stop_reading()
-            self.deadline = NEVER
+            self._renew_deadline()
 
     def resume_request(self) -> None:
         """Go on taking the request's body."""
         if self._reading_stopped and self._state in (_BUSY, _TUNNEL):
             self._start_reading()
-            if self._body is not None:
-                self.deadline = self._deadlines.seconds() + self._timeouts.body
+            self._renew_deadline()
 
     def send_continue(self) -> None:
         """Ask a client that waits for it to send the body (RFC 9110 section 10.1.1)."""
@@ -370,10 +388,8 @@ class ServerConnection:
         self._awaited = False
         framing = response.framing
         self._chunked = framing < 0 and request.version == 1
-        if (framing < 0 and request.version == 0) or self._half_closed or self._body is not None:
+        if (framing < 0 and request.version == 0) or self._body is not None or self._last():
             request.keep_alive = False
-        if framing == UNTIL_CLOSE and request.version == 1:
-            response.framing = CHUNKED
         self._head = write_response(response, request.version, request.keep_alive)
 
     def flush(self) -> None:
@@ -414,12 +430,16 @@ class ServerConnection:
         if self._body is not None:
             self._linger()
             return
-        if not request.keep_alive or self._half_closed:
+        if not request.keep_alive or self._last():
             self._drop()
             return
         self._state = _IDLE
         if not self._paused:
             self._rest()
+
+    def _last(self) -> bool:
+        """Whether no request can follow: the client closed its half, and none came before that."""
+        return self._half_closed and not self._buffer
 
     def _rest(self) -> None:
         """Wait for the next request, or take it if it is here already."""
@@ -465,12 +485,15 @@ class ServerConnection:
         self.send_head(response)
         self.flush()
         self._state = _TUNNEL
-        self.deadline = NEVER
+        self._renew_deadline()
         ahead, self._buffer = self._buffer, b""
-        if self._reading_stopped:
-            self._start_reading()
-        if ahead and self._exchange is not None:
-            self._exchange.body_received(ahead)
+        self._start_reading()
+        exchange = self._exchange
+        assert exchange is not None
+        if ahead:
+            exchange.body_received(ahead)
+        if self._half_closed:
+            exchange.body_ended()
 
     def tunnel_data(self, data: bytes) -> None:
         """Bytes from the other end of the tunnel."""
@@ -487,7 +510,8 @@ class ServerConnection:
     def tunnel_lost(self) -> None:
         """The other end of the tunnel is gone."""
         self._exchange = None
-        self._drop()
+        if self._state == _TUNNEL:
+            self._drop()
 
     # --- endings ---
 
@@ -530,8 +554,8 @@ class ServerConnection:
 
     def _expect_close(self) -> None:
         self._state = _LINGERING
-        self._unsent = unsent(self.transport)
-        self.deadline = self._deadlines.seconds() + (self._timeouts.body if self._unsent else _LINGER_SECONDS)
+        self._unsent = 0
+        self.deadline = self._deadlines.seconds() + _LINGER_SECONDS
         self.transport.unregisterProducer()
 
     def _abort(self) -> None:

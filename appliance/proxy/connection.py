@@ -66,6 +66,7 @@ class UpstreamConnection:
         "_state",
         "_timeouts",
         "_unsent",
+        "_write_closed",
         "deadline",
         "exchanges",
         "transport",
@@ -91,6 +92,7 @@ class UpstreamConnection:
         self._paused = False
         self._response_paused = False
         self._read_closed = False
+        self._write_closed = False
         self._unsent = 0
 
     # --- from the exchange ---
@@ -115,8 +117,9 @@ class UpstreamConnection:
     def end_request(self) -> None:
         """The request is complete; in a tunnel: the client will send no more."""
         if self._state == _TUNNEL:
+            self._write_closed = True
             if self._read_closed:
-                self.transport.loseConnection()
+                self._drop_tunnel()
             else:
                 self.transport.loseWriteConnection()
             return
@@ -149,6 +152,15 @@ class UpstreamConnection:
         """Close at once, without a word to an exchange."""
         self._leave()
         self.transport.abortConnection()
+
+    def _drop_tunnel(self) -> None:
+        """Both halves are done: close after all was sent, for as long as it moves."""
+        self._exchange = None
+        self._paused = True
+        self._unsent = unsent(self.transport)
+        self._renew_deadline()
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
 
     def _leave(self) -> None:
         """Be gone as far as everyone else is concerned; what the socket still does has no meaning."""
@@ -187,8 +199,11 @@ class UpstreamConnection:
     def readConnectionLost(self) -> None:
         """See IHalfCloseableProtocol."""
         self._read_closed = True
-        if self._state == _TUNNEL and self._exchange is not None:
-            self._exchange.tunnel_ended()
+        exchange = self._exchange
+        if self._state == _TUNNEL and exchange is not None:
+            if self._write_closed:
+                self._drop_tunnel()
+            exchange.tunnel_ended()
         else:
             self._lost("closed", whole=True)
             self.transport.abortConnection()
@@ -214,13 +229,15 @@ class UpstreamConnection:
             exchange.response_end(b"")
         elif state == _BODY:
             exchange.upstream_failed(UpstreamError("body", f"the connection was {how} before the response's end"))
-        elif self._buffer:
+        elif self._buffer or self._informational:
             exchange.upstream_failed(UpstreamError("head", f"the connection was {how} within the response header"))
         else:
             exchange.upstream_unanswered(self, UpstreamError("head", f"the connection was {how} before any response"))
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the upstream does not take the request's body as fast as it comes."""
+        if self._paused:
+            return
         self._paused = True
         self._unsent = unsent(self.transport)
         self._renew_deadline()
@@ -231,6 +248,8 @@ class UpstreamConnection:
         """See IPushProducer: it has taken all."""
         self._paused = False
         self._renew_deadline()
+        if self._write_closed:  # a FileDescriptor forgets it over resuming its producer
+            self.transport.loseWriteConnection()
         if self._exchange is not None:
             self._exchange.resume_request()
 
@@ -292,8 +311,8 @@ class UpstreamConnection:
         if not response.keep_alive or response.framing == UNTIL_CLOSE:
             self._reusable = False
         self._state = _BODY
-        exchange.response_head(response)
         self._body = reader_for(response.framing)
+        exchange.response_head(response)
         if self._body.done:
             self._finish(exchange, b"", rest)
             return

@@ -162,6 +162,8 @@ class Exchange:
             connection.pause()
         if self.request.framing == NO_BODY:
             return
+        if not self._request_ended:
+            self._downstream.resume_request()  # before anything is sent that could pause it
         if self._early:
             connection.send_body(b"".join(self._early))
             self._early.clear()
@@ -169,8 +171,6 @@ class Exchange:
             self._downstream.send_continue()
         if self._request_ended:
             connection.end_request()
-        else:
-            self._downstream.resume_request()
 
     # --- from the upstream's side ---
 
