@@ -7,10 +7,10 @@ from pathlib import Path
 
 from attrs import frozen
 
-from .config import Configuration
-from .configfile import COMMAND_LINE, DEFAULT_FILE, Override, load
-from .errors import ConfigurationError, Mistake
-from .schema import KeyPath
+from appliance.config import Configuration
+from appliance.configfile import COMMAND_LINE, DEFAULT_FILE, Override, load
+from appliance.errors import ConfigurationError, Mistake
+from appliance.schema import KeyPath
 
 
 @frozen
@@ -62,11 +62,10 @@ class CommandLine:
     def _overrides(self) -> Iterator[tuple[KeyPath, Override]]:
         """Each option as the key it stands for. File names are relative to here, not to the configuration's folder."""
         if self.file is None:
-            for position, site in enumerate(self.site):
-                names, equals, upstream = site.partition("=")
-                if equals:
-                    table = {"names": names.split(","), "upstream": upstream}
-                    yield ("site", position), Override(f"--site {site}", table)
+            for position, site in enumerate(site for site in self.site if "=" in site):
+                names, _, upstream = site.partition("=")
+                table = {"names": names.split(","), "upstream": upstream}
+                yield ("site", position), Override(f"--site {site}", table)
         if self.http:
             yield ("listen", "http"), Override("--http", list(self.http))
         if self.https:

@@ -15,11 +15,21 @@ from typing import Any
 
 from attrs import frozen
 
-from . import values
-from .config import Acme, Configuration, ExternalAccount, Limits, Listen, Route, Site, Timeouts, UpstreamAddress
-from .errors import ConfigurationError, Mistake
-from .schema import Document, KeyPath, Many, Place, Refused, Table, unique
-from .tomllines import locate
+from appliance import values
+from appliance.config import (
+    Acme,
+    Configuration,
+    ExternalAccount,
+    Limits,
+    Listen,
+    Route,
+    Site,
+    Timeouts,
+    UpstreamAddress,
+)
+from appliance.errors import ConfigurationError, Mistake
+from appliance.schema import Document, KeyPath, Many, Place, Refused, Table, unique
+from appliance.tomllines import locate
 
 DEFAULT_FILE = Path("/etc/appliance/appliance.toml")
 

@@ -26,12 +26,12 @@ from twisted.web.server import Request
 from twisted.web.server import Site as WebSite
 from zope.interface import implementer
 
-from .app import build
-from .ca.listening import CaService, service
-from .ca.policy import Policy
-from .clock import utc_now
-from .config import Acme, Configuration, Listen, Route, Site, UpstreamAddress
-from .errors import ConfigurationError, Mistake
+from appliance.app import build
+from appliance.ca.listening import CaService, service
+from appliance.ca.policy import Policy
+from appliance.clock import utc_now
+from appliance.config import Acme, Configuration, Listen, Route, Site, UpstreamAddress
+from appliance.errors import ConfigurationError, Mistake
 
 NAMES = ("one.localhost", "two.localhost")
 """RFC 6761 section 6.3: names below ``localhost`` lead to this machine, without any DNS."""

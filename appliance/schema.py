@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from attrs import field, frozen
 
-from .errors import Mistake
+from appliance.errors import Mistake
 
 T = TypeVar("T")
 

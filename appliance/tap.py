@@ -12,13 +12,13 @@ from twisted.internet.base import ReactorBase
 from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
-from . import __version__, app, demo
-from .clock import make_monotonic
-from .commandline import CommandLine
-from .config import Configuration
-from .configfile import COMMAND_LINE
-from .errors import ApplianceError, ConfigurationError, Mistake
-from .ops.textlog import text_log_observer
+from appliance import __version__, app, demo
+from appliance.clock import make_monotonic
+from appliance.commandline import CommandLine
+from appliance.config import Configuration
+from appliance.configfile import COMMAND_LINE
+from appliance.errors import ApplianceError, ConfigurationError, Mistake
+from appliance.ops.textlog import text_log_observer
 
 CANNOT_START = 1
 """The exit status where the configuration is right, but something it needs is not."""

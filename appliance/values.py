@@ -13,8 +13,8 @@ import idna
 from cryptography import x509
 from twisted.internet.endpoints import serverFromString
 
-from .config import UpstreamAddress
-from .schema import Place, Reader, Refused, shown
+from appliance.config import UpstreamAddress
+from appliance.schema import Place, Reader, Refused, shown
 
 T = TypeVar("T")
 

@@ -1,0 +1,101 @@
+"""The order in which modules may import each other, from the ground up. ``tests/unit/test_layering.py`` holds it.
+
+``python -m tests.layers`` prints the files of the modules that know nothing of Twisted, for the coverage report.
+"""
+
+from __future__ import annotations
+
+GROUND = ["appliance", "appliance.config", "appliance.errors"]
+"""What everybody may know."""
+
+PURE = [
+    "appliance.acme",
+    "appliance.acme.decision",
+    "appliance.acme.jose",
+    "appliance.acme.messages",
+    "appliance.acme.order",
+    "appliance.acme.schedule",
+    "appliance.acme.state",
+    "appliance.atomicfile",
+    "appliance.ca",
+    "appliance.ca.accounts",
+    "appliance.ca.authority",
+    "appliance.ca.authorizations",
+    "appliance.ca.certificates",
+    "appliance.ca.core",
+    "appliance.ca.jws",
+    "appliance.ca.limits",
+    "appliance.ca.model",
+    "appliance.ca.orders",
+    "appliance.ca.policy",
+    "appliance.ca.problems",
+    "appliance.http",
+    "appliance.http.body",
+    "appliance.http.flow",
+    "appliance.http.headers",
+    "appliance.http.http1",
+    "appliance.http.message",
+    "appliance.http.pages",
+    "appliance.ops",
+    "appliance.proxy",
+    "appliance.proxy.exchange",
+    "appliance.proxy.routing",
+    "appliance.schema",
+    "appliance.tls",
+    "appliance.tls.certificate",
+    "appliance.tls.clienthello",
+    "appliance.tls.context",
+    "appliance.tomllines",
+]
+"""Logic without Twisted: bytes and values in, bytes and values out."""
+
+ADAPTERS = [
+    "appliance.acme.account",
+    "appliance.acme.challenges",
+    "appliance.acme.client",
+    "appliance.acme.issuance",
+    "appliance.acme.issuer",
+    "appliance.ca.memory",
+    "appliance.ca.resource",
+    "appliance.ca.server",
+    "appliance.ca.validation",
+    "appliance.clock",
+    "appliance.commandline",
+    "appliance.configfile",
+    "appliance.deadlines",
+    "appliance.immediate",
+    "appliance.lingering",
+    "appliance.ops.textlog",
+    "appliance.proxy.connection",
+    "appliance.store",
+    "appliance.tls.endpoint",
+    "appliance.tls.snimap",
+    "appliance.tls.transport",
+    "appliance.values",
+]
+"""Sockets, files, threads, TLS and the CA, each behind one module."""
+
+PROXY = ["appliance.http.server", "appliance.proxy.handler", "appliance.proxy.pool", "appliance.proxy.upstream"]
+"""Many connections at once."""
+
+SERVICES = [
+    "appliance.acme.renewal",
+    "appliance.acme.siterenewal",
+    "appliance.ca.listening",
+    "appliance.listener",
+    "appliance.ops.cli",
+]
+"""What runs from start to stop, and the commands."""
+
+COMPOSITION = ["appliance.app"]
+"""Where the parts meet."""
+
+COMMANDS = ["appliance.demo", "appliance.tap", "appliance.__main__"]
+"""Where the outside comes in."""
+
+LAYERS = (GROUND, PURE, ADAPTERS, PROXY, SERVICES, COMPOSITION, COMMANDS)
+"""From the bottom to the top. A module imports from its own layer and from those before it."""
+
+if __name__ == "__main__":
+    files = [f"{module.replace('.', '/')}{end}" for module in [*GROUND, *PURE] for end in (".py", "/__init__.py")]
+    print(",".join(files))

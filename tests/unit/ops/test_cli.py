@@ -1,0 +1,76 @@
+"""The appliance command."""
+
+from pathlib import Path
+
+import pytest
+
+from appliance import __version__
+from appliance.ops.cli import main
+
+GOOD = """\
+acme = {agree_tos = true}
+[[site]]
+names = ["a.example", "b.example"]
+upstream = "http://127.0.0.1:8000"
+[[site.route]]
+path = "/v1"
+upstream = ["http://c", "unix:/run/d.sock"]
+"""
+
+
+def test_check_of_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 0, and a line for each site."""
+    file = tmp_path / "appliance.toml"
+    file.write_text(GOOD)
+    assert main(["check", str(file)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{file}: good, 1 site",
+        "  a.example, b.example: /v1 -> http://c:80 unix:/run/d.sock; / -> http://127.0.0.1:8000",
+    ]
+    assert [each.name for each in tmp_path.iterdir()] == ["appliance.toml"]
+
+
+def test_check_of_a_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2, and every mistake on a line of its own, on the error output."""
+    file = tmp_path / "appliance.toml"
+    file.write_text(GOOD.replace("true", "false").replace("b.example", "b.example."))
+    assert main(["check", str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.partition("must")[0] for line in err.splitlines()] == [
+        f"{file}: line 1: acme.agree_tos: ",
+        f"{file}: line 3: site[0].names[1]: ",
+    ]
+
+
+def test_several_sites_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the plural."""
+    file = tmp_path / "appliance.toml"
+    file.write_text(GOOD + '[[site]]\nnames = ["c.example"]\nupstream = "http://c"\n')
+    assert main(["check", str(file)]) == 0
+    assert f"{file}: good, 2 sites" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["chekc"], ["check", "a", "b"]])
+def test_bad_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2, with the usage."""
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 2
+    assert "usage: appliance" in capsys.readouterr().err
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    """And says how the service itself is run."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert "appliance check ./appliance.toml" in text
+    assert "twist appliance --config" in text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The package's."""
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"appliance {__version__}\n"
