@@ -1,21 +1,37 @@
-"""One CA account that turns names into certificates."""
+"""One CA account that turns names into certificates (RFC 8555 section 7.4)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.iweb import IAgent
 from txacme.interfaces import IResponder  # type: ignore[import-untyped]
 
+from appliance.acme.account import Account, open_account
+from appliance.acme.client import AcmeClient
+from appliance.acme.issuance import Issuance
 from appliance.config import Acme
+from appliance.errors import AcmeProblemError
+from appliance.store import Defer
 from appliance.tls.certificate import Certificate
+
+log = Logger()
+
+S = TypeVar("S")
 
 
 class Issuer:
-    """One CA account: registers on first use, then serves any number of orders at once."""
+    """One CA account: registers on first use, then serves any number of orders at once.
+
+    Shared by all sites of that CA. It holds no connection and no timer of its own between calls.
+    """
 
     def __init__(
         self,
@@ -24,11 +40,86 @@ class Issuer:
         acme: Acme,
         state_dir: Path,
         responders: Sequence[IResponder],
+        *,
         now: Callable[[], datetime],
+        defer: Defer,
     ) -> None:
-        """``responders`` in order of preference, one per challenge type; ``agent`` from :class:`client.CaAgent`."""
-        raise NotImplementedError
+        """``agent``: a :class:`~appliance.acme.client.CaAgent`. ``responders`` in order of preference.
+
+        ``now`` is the wall clock (aware, UTC); ``defer`` runs disk work in a thread.
+        """
+        self._clock = clock
+        self._client = AcmeClient(clock, agent, acme.directory, now)
+        self._acme = acme
+        self._state_dir = state_dir
+        self._responders: dict[str, IResponder] = {}
+        for responder in responders:
+            self._responders.setdefault(responder.challenge_type, responder)
+        self._now = now
+        self._defer = defer
+        self._account: Account | None = None
+        self._forgotten = False
+        self._registration = _Shared(self._register)
 
     async def issue(self, names: Sequence[str]) -> Certificate:
-        """Order one certificate for ``names`` with a fresh P-256 key. Raises AcmeError subclasses."""
-        raise NotImplementedError
+        """One certificate for all of ``names``, with a fresh P-256 key; checking it is the caller's.
+
+        Cancel the Deferred made of this to stop: challenges are withdrawn first. Raises OrderError when names are the
+        trouble, else AcmeProblemError, AcmeConnectionError, AcmeProtocolError; about the account also AcmeError and
+        StoreError.
+        """
+        account = await self._registered()
+        try:
+            return await self._order(account, names)
+        except AcmeProblemError as error:
+            if error.problem.code != "accountDoesNotExist":
+                raise
+        if self._account is account:
+            log.warn("{directory} has forgotten our account; registering it again", directory=self._acme.directory)
+            self._account, self._forgotten = None, True
+        return await self._order(await self._registered(), names)
+
+    async def _order(self, account: Account, names: Sequence[str]) -> Certificate:
+        return await Issuance(self._clock, account, self._responders, tuple(names)).run()
+
+    async def _registered(self) -> Account:
+        if self._account is None:
+            self._account = await self._registration.result()
+        return self._account
+
+    async def _register(self) -> Account:
+        forget, self._forgotten = self._forgotten, False
+        return await open_account(self._client, self._acme, self._state_dir, self._now, self._defer, forget=forget)
+
+
+class _Shared(Generic[S]):
+    """One call under way at a time, for all who ask meanwhile; it is cancelled when none of them is left.
+
+    So a CA that does not answer keeps all sites waiting once, together, and not one after the other.
+    """
+
+    def __init__(self, call: Callable[[], Coroutine[Deferred[Any], Any, S]]) -> None:
+        self._call = call
+        self._waiting: list[Deferred[S]] = []
+        self._running: Deferred[Any] | None = None
+
+    def result(self) -> Deferred[S]:
+        """Fires with what the call returns or raises."""
+        waiter: Deferred[S] = Deferred(self._leave)
+        self._waiting.append(waiter)
+        if self._running is None:
+            self._running = Deferred.fromCoroutine(self._call())
+            self._running.addBoth(self._done)
+        return waiter
+
+    def _done(self, result: S | Failure) -> None:
+        self._running = None
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(result)
+
+    def _leave(self, waiter: Deferred[S]) -> None:
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+            if not self._waiting and self._running is not None:
+                self._running.cancel()

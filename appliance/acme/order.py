@@ -1,0 +1,176 @@
+"""What to do next with an order, and what to say when it fails (RFC 8555 sections 7.1.6 and 7.4). Pure: no network.
+
+The rules are in the tables; :mod:`appliance.acme.issuer` carries them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from enum import Enum, auto
+from ipaddress import ip_address
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from appliance.acme.messages import Authorization, Challenge, Identifier, Order
+from appliance.errors import AcmeProblemError, AcmeProtocolError, OrderError, Problem
+
+FIRST_POLL = 0.25
+"""Seconds; doubled after each look, up to SLOWEST_POLL."""
+SLOWEST_POLL = 10.0
+LONGEST_RETRY_AFTER = 60.0
+"""A CA that wants to be left alone for longer than this is asked again all the same, within the order's time."""
+
+
+class Progress(Enum):
+    """How far we have come with an order."""
+
+    ORDERED = auto()
+    AUTHORIZED = auto()
+    """All its authorizations have been dealt with."""
+    FINALIZED = auto()
+    """Our certificate request has been sent."""
+
+
+class Move(Enum):
+    """What to do next."""
+
+    AUTHORIZE = auto()
+    FINALIZE = auto()
+    WAIT = auto()
+    DOWNLOAD = auto()
+    FAIL = auto()
+
+
+# The server's status and our progress. What is missing cannot happen: a certificate, or the making of one, before we
+# have sent a request would be for a key that is not ours; and no order goes back to pending.
+MOVES: Mapping[tuple[str, Progress], Move] = {
+    ("pending", Progress.ORDERED): Move.AUTHORIZE,
+    ("pending", Progress.AUTHORIZED): Move.WAIT,
+    ("ready", Progress.ORDERED): Move.FINALIZE,
+    ("ready", Progress.AUTHORIZED): Move.FINALIZE,
+    ("ready", Progress.FINALIZED): Move.WAIT,
+    ("processing", Progress.FINALIZED): Move.WAIT,
+    ("valid", Progress.FINALIZED): Move.DOWNLOAD,
+    ("invalid", Progress.ORDERED): Move.FAIL,
+    ("invalid", Progress.AUTHORIZED): Move.FAIL,
+    ("invalid", Progress.FINALIZED): Move.FAIL,
+}
+
+
+def next_move(order: Order, progress: Progress) -> Move:
+    """What to do about ``order`` now. Raises AcmeProtocolError when the CA has left the path."""
+    try:
+        return MOVES[order.status, progress]
+    except KeyError:
+        raise AcmeProtocolError(
+            f"the CA's order is {order.status} although on our side it is only {progress.name.lower()}"
+        ) from None
+
+
+def poll_delay(attempt: int, retry_after: float | None) -> float:
+    """Seconds before the next look, after ``attempt`` others (from 0); the CA's own wish goes first, within bounds."""
+    if retry_after is not None:
+        return min(max(retry_after, FIRST_POLL), LONGEST_RETRY_AFTER)
+    return min(FIRST_POLL * 2.0 ** min(attempt, 16), SLOWEST_POLL)
+
+
+def identifiers(names: Sequence[str]) -> list[Identifier]:
+    """The identifiers for a site's names, each once, in their order."""
+    return list(dict.fromkeys(Identifier.of(name) for name in names))
+
+
+def certificate_request(names: Sequence[str], key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A CSR for ``names``, DER (section 7.4). No common name: CAs no longer want one."""
+    alternatives = x509.SubjectAlternativeName([_general_name(identifier) for identifier in identifiers(names)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return builder.add_extension(alternatives, critical=False).sign(key, SHA256()).public_bytes(Encoding.DER)
+
+
+def _general_name(identifier: Identifier) -> x509.GeneralName:
+    if identifier.type == "ip":
+        return x509.IPAddress(ip_address(identifier.value))
+    return x509.DNSName(identifier.value)
+
+
+def choose(authorization: Authorization, types: Collection[str]) -> Challenge | None:
+    """The challenge to answer, by our order of preference; None when the CA offers none that we can."""
+    offered = {challenge.type: challenge for challenge in authorization.challenges}
+    return next((offered[kind] for kind in types if kind in offered), None)
+
+
+def unsuited(authorization: Authorization, types: Collection[str]) -> Problem:
+    """Why no challenge could be chosen."""
+    offered = ", ".join(challenge.type for challenge in authorization.challenges) or "nothing known here"
+    ours = ", ".join(types) or "nothing"
+    return Problem("unsupportedChallenge", f"the CA offers {offered}; set up here is {ours}")
+
+
+def failure(authorization: Authorization) -> Problem:
+    """Why an authorization that is no longer pending did not become valid."""
+    return authorization.error or Problem("unauthorized", f"the authorization is {authorization.status}")
+
+
+def refused(error: AcmeProblemError, names: Sequence[str]) -> OrderError | None:
+    """For a refusal that is about names: which ones, and why; None when it is about something else.
+
+    CAs that refuse several names say so in subproblems (section 6.7.1); others mention the name in the detail.
+    """
+    problem = error.problem
+    found = {sub.identifier: sub for sub in problem.subproblems if sub.identifier in names}
+    if not found and problem.code in ("rejectedIdentifier", "unsupportedIdentifier"):
+        mentioned = [name for name in names if f'"{name}"' in problem.detail] or list(names)
+        found = dict.fromkeys(mentioned, problem)
+    return failed(names, {name: sub for name, sub in found.items() if name is not None}) if found else None
+
+
+def failed(names: Sequence[str], failures: Mapping[str, Problem]) -> OrderError:
+    """The error for an order that some names spoiled: each of them, the CA's words, what to do."""
+    told = [
+        f"{name}: {problem.code}: {problem.detail.rstrip('. ')}. {advice(problem, name)}"
+        for name, problem in failures.items()
+    ]
+    return OrderError(f"no certificate for {', '.join(names)}. {' '.join(told)}", dict(failures))
+
+
+def spoiled(order: Order, names: Sequence[str]) -> OrderError:
+    """The error for an order that became invalid as a whole."""
+    if order.error is None:
+        return OrderError(f"no certificate for {', '.join(names)}: the CA calls the order invalid and does not say why")
+    problem = order.error
+    found = {sub.identifier: sub for sub in problem.subproblems if sub.identifier is not None}
+    if found:
+        return failed(names, found)
+    detail = problem.detail.rstrip(". ")
+    return OrderError(f"no certificate for {', '.join(names)}: {problem.code}: {detail}. {advice(problem, names[0])}")
+
+
+ADVICE: Mapping[str, str] = {
+    "connection": "The CA could not connect: let the A and AAAA records of {name} lead to this machine, and no firewall"
+    " or router block port 80.",
+    "dns": "The CA could not look {name} up: see to its A, AAAA and CAA records, its name servers and its DNSSEC.",
+    "unauthorized": "Something else answered for {name}: its A or AAAA record leads to another machine, or another"
+    " server or CDN answers in front of this one.",
+    "incorrectResponse": "Something else answered for {name}: its A or AAAA record leads to another machine, or another"
+    " server or CDN answers in front of this one.",
+    "tls": "The CA could not speak TLS with {name}: see that port 443 leads to this machine without another TLS proxy.",
+    "caa": "The CAA records of {name} (or of a domain above it) do not allow this CA: add it there.",
+    "rateLimited": "Wait for the time the CA names; more attempts only make it longer.",
+    "rejectedIdentifier": "This CA does not certify {name}: take it out of the site's names, or use another CA.",
+    "unsupportedIdentifier": "This CA does not certify {name}: take it out of the site's names, or use another CA.",
+    "unsupportedChallenge": "Wildcards need DNS-01: set up a responder for it, or take {name} out of the site's names.",
+    "responder": "The challenge for {name} could not be published: see to that responder's settings.",
+    "timeout": "The CA is slow or has trouble of its own: this is tried again.",
+    "serverInternal": "The CA has trouble of its own: this is tried again.",
+    "userActionRequired": "The CA wants something agreed to first: open the page that it names.",
+    "externalAccountRequired": "Get a key id and an HMAC key from this CA and put them into acme.external_account.",
+    "invalidContact": "Correct acme.email.",
+    "unsupportedContact": "Correct acme.email.",
+}
+
+
+def advice(problem: Problem, name: str) -> str:
+    """What the operator of ``name`` can do about ``problem``: a sentence."""
+    return ADVICE.get(problem.code, "The CA's words above are all that is known.").format(name=name)
