@@ -220,6 +220,19 @@ def test_clean_up_that_fails(store: CertificateStore, logged: list[str], monkeyp
     assert any("chmod 700" in line for line in logged)
 
 
+def test_no_folder_and_none_can_be_made(
+    store: CertificateStore, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read-only file system without our folder is an empty store, and complained about."""
+
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    assert succeeded(store.as_dict()) == {}
+    assert any("make its file system writable" in line for line in logged)
+
+
 def test_foreign_files_are_left_alone(store: CertificateStore) -> None:
     """Files that are not named like a certificate's are neither read nor touched."""
     put(store, "example.com")

@@ -281,6 +281,17 @@ def test_store_that_hangs(world: World) -> None:
     assert world.clock.getDelayedCalls() == []
 
 
+def test_stop_while_loading(world: World) -> None:
+    """Stopped before the store has answered; or before it was started at all."""
+    world.store.as_dict = Deferred
+    service = world.service("a.example")
+    succeeded(service.stopService())
+    service.startService()
+    succeeded(service.stopService())
+    assert world.clock.getDelayedCalls() == []
+    assert not any("cannot be read" in line for line in world.log)
+
+
 def test_unexpected_error_before_the_first_renewal(world: World) -> None:
     """Even an error in loading that nobody thought of is survived."""
     errors = [RuntimeError("no threads")]
