@@ -9,6 +9,7 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.logger import Logger
 
+from appliance.errors import CertificateError
 from appliance.tls.certificate import Certificate, wildcard_of
 from appliance.tls.clienthello import server_name
 from appliance.tls.context import fallback_context, site_context
@@ -88,18 +89,20 @@ class SniMap:
         """
         name = server_name(client_hello)
         served = self.lookup(name) if name else None
-        connection = SSL.Connection(served.context if served is not None else self.fallback, tcp_socket)
-        connection.set_app_data(served)
+        # Without a site's context the fallback's callback has its say: it refuses the name, or reports what is broken.
+        context = _context_of(served) or self.fallback
+        connection = SSL.Connection(context, tcp_socket)
+        connection.set_app_data(served if context is not self.fallback else None)
         connection.set_accept_state()
         return connection
 
     def _replace(self, site: str, served: ServedCertificate | None) -> None:
-        old = self._by_site.get(site)
-        by_name = {name: entry for name, entry in self._by_name.items() if entry is not old}
-        by_site = self._by_site.copy()
-        if served is None:
-            by_site.pop(site, None)
-        else:
+        by_name, by_site = self._by_name.copy(), self._by_site.copy()
+        old = by_site.pop(site, None)
+        for name in old.names if old is not None else ():
+            if by_name.get(name) is old:
+                del by_name[name]
+        if served is not None:
             by_name.update(dict.fromkeys(served.names, served))
             by_site[site] = served
         self._by_name, self._by_site = by_name, by_site
@@ -116,6 +119,13 @@ class SniMap:
             pass  # not a host name; the alert for unknown ones answers it
         except Exception:
             log.failure("choosing a certificate for {name!r} failed; the client gets an alert", name=name)
+
+
+def _context_of(served: ServedCertificate | None) -> SSL.Context | None:
+    try:
+        return served.context if served is not None else None
+    except CertificateError:
+        return None
 
 
 def served_certificate(transport: Any) -> ServedCertificate | None:
