@@ -10,12 +10,12 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from OpenSSL.crypto import X509, PKey
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IAddress
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
-from twisted.protocols.policies import LimitTotalConnectionsFactory
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from appliance import atomicfile
 from appliance.ca.authority import NAME, Authority
@@ -30,6 +30,15 @@ MAX_CONNECTIONS = 200
 _YEAR = timedelta(days=365)
 _DAY = timedelta(days=1)
 _log = Logger()
+
+
+class _Connections(WrappingFactory):
+    """Knows the open connections, so that the service can close them, and takes only so many."""
+
+    def buildProtocol(self, addr: IAddress | None) -> ProtocolWrapper | None:  # type: ignore[override]
+        if len(self.protocols) >= MAX_CONNECTIONS:
+            return None
+        return super().buildProtocol(addr)
 
 
 class CaService(Service):
@@ -48,11 +57,7 @@ class CaService(Service):
         self._port = port
         self._tls = tls
         self._listening: Any = None
-        # The wrapper knows the open connections, so that the service can close them.
-        connections: Any = LimitTotalConnectionsFactory()
-        connections.connectionLimit = MAX_CONNECTIONS
-        connections.wrappedFactory = ca_site(ca, reactor)
-        self._connections = connections
+        self._connections: Any = _Connections(ca_site(ca, reactor))  # type: ignore[no-untyped-call]
         self._announce(port)
 
     @property
@@ -145,8 +150,10 @@ def _tls_options(authority: Authority, interface: str, now: datetime) -> Certifi
     leaf, intermediate, *_ = x509.load_pem_x509_certificates(
         authority.chains(authority.sign(key.public_key(), names, now, _YEAR, "localhost"))[0]
     )
-    return CertificateOptions(
-        privateKey=PKey.from_cryptography_key(key),
-        certificate=X509.from_cryptography(leaf),
-        extraCertChain=[X509.from_cryptography(intermediate)],
+    options: Any = CertificateOptions  # declared for pyOpenSSL's own classes, which pyOpenSSL has deprecated
+    made: CertificateOptions = options(
+        privateKey=key,
+        certificate=leaf,
+        extraCertChain=[intermediate],
     )
+    return made

@@ -33,7 +33,6 @@ class CaResource(Resource):
                 request.loseConnection()
             return NOT_DONE_YET
         request.setResponseCode(response.status)
-        request.responseHeaders.removeHeader(b"Content-Type")
         for name, value in response.headers:
             request.responseHeaders.addRawHeader(name, value)
         if method != "HEAD" and response.status != 204:
@@ -44,6 +43,7 @@ class CaResource(Resource):
 class _BoundedRequest(Request):
     """Keeps no more of a body than tells that it is too large."""
 
+    defaultContentType = None
     _kept = 0
 
     def handleContentChunk(self, data: bytes) -> None:

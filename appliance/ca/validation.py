@@ -11,6 +11,7 @@ from attrs import frozen
 from OpenSSL import SSL
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -148,7 +149,7 @@ async def _compare(response: IResponse, url: str, expected: bytes) -> None:
 def _read(response: IResponse) -> Deferred[bytes]:
     """At most MAX_ANSWER bytes of the body."""
     reader = _Reader()
-    done: Deferred[bytes] = Deferred(lambda _: reader.abort())
+    done: Deferred[bytes] = Deferred(lambda _: reader.give_up())
     reader.done = done
     response.deliverBody(reader)
     return done
@@ -157,9 +158,8 @@ def _read(response: IResponse) -> Deferred[bytes]:
 def _abort(response: IResponse) -> None:
     """Close without reading the body."""
     reader = _Reader()
-    reader.full = True
     response.deliverBody(reader)
-    reader.abort()
+    reader.give_up()
 
 
 class _Reader(TwistedProtocol):
@@ -167,26 +167,26 @@ class _Reader(TwistedProtocol):
 
     def __init__(self) -> None:
         self.data = b""
-        self.full = False
         self.done: Deferred[bytes] | None = None
 
-    def abort(self) -> None:
+    def give_up(self) -> None:
+        """Close; whatever still comes is dropped."""
+        self.done = None
         if self.transport is not None:
-            # HTTP11ClientProtocol offers no other way to give a response up.
             self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        if not self.full:
+        if self.done is not None:
             self.data = (self.data + data)[:MAX_ANSWER]
             if len(self.data) == MAX_ANSWER:
                 self._finish()
-                self.abort()
+                self.give_up()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._finish()
 
     def _finish(self) -> None:
-        done, self.done, self.full = self.done, None, True
+        done, self.done = self.done, None
         if done is not None:
             done.callback(self.data)
 
@@ -203,7 +203,7 @@ def _explain(failure: Failure, name: str, url: str) -> Failure:
         found = unproven("tls", f"{url}: the redirect's TLS handshake failed")
     elif cause.check(error.ConnectionRefusedError):
         found = unproven("connection", f"{url}: connection refused")
-    elif cause.check(TimeoutError, error.TimeoutError, CancelledError):
+    elif cause.check(DeferredTimeoutError, error.TimeoutError, CancelledError):
         found = unproven("connection", f"{url}: no answer in time")
     else:
         found = unproven("connection", f"{url}: {cause.getErrorMessage() or cause.type.__name__}")
