@@ -1,0 +1,1 @@
+"""What operators hold in their hands: commands, logs."""
