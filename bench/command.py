@@ -24,6 +24,8 @@ from bench.programs import BenchError
 from bench.proxies import PROXIES, Proxy
 from bench.report import Result, summarize, table
 
+DESCRIPTION = "The appliance beside nginx, HAProxy and Caddy: CPU per request, memory per idle connection."
+
 
 def main() -> int:
     """Run the comparison; returns the exit status: 1 if it failed or the gate did, 130 after Ctrl-C."""
@@ -39,12 +41,12 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench/compare", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bench/compare", description=DESCRIPTION)
     parser.add_argument("--only", type=some_of(PROXIES), default=[*PROXIES], help="contenders: " + ",".join(PROXIES))
     works = [*WORKS, IDLE]
     parser.add_argument("--work", type=some_of(works), default=works, help="what to measure: " + ",".join(works))
-    parser.add_argument("--rounds", type=_count, default=3, help="how often each contender has its turn (3)")
-    parser.add_argument("--seconds", type=_count, default=3, help="length of one turn (3)")
+    parser.add_argument("--rounds", type=_count, default=5, help="how often each contender has its turn (5)")
+    parser.add_argument("--seconds", type=_count, default=2, help="seconds of one turn (2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write samples, medians and the machine here")
     parser.add_argument("--gate", action="store_true", help="fail when a ratio that bench/gate.py names is missed")
     return parser.parse_args()

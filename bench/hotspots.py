@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -41,24 +41,30 @@ def from_stacks(lines: Iterable[str], cost: float) -> list[Row]:
     """Read py-spy's raw format, ``outer;inner COUNT``, and share out ``cost``, in µs per request, by function."""
     own: Counter[str] = Counter()
     total: Counter[str] = Counter()
-    for line in lines:
-        stack, _, count = line.rstrip().rpartition(" ")
-        functions = [_LINE.sub(")", frame) for frame in stack.split(";")]
-        own[functions[-1]] += int(count)
+    for frames, count in _samples(lines):
+        functions = [_LINE.sub(")", frame) for frame in frames]
+        own[functions[-1]] += count
         for function in set(functions):
-            total[function] += int(count)
+            total[function] += count
     each = cost / max(1, own.total())
-    return _dearest_first([Row(name, own[name] * each, count * each) for name, count in total.items()])
+    return _dearest_first(Row(name, own[name] * each, count * each) for name, count in total.items())
 
 
 def by_line(lines: Iterable[str], cost: float) -> list[Row]:
     """Read the same, and share out by the line that ran."""
     own: Counter[str] = Counter()
+    for frames, count in _samples(lines):
+        own[frames[-1]] += count
+    each = cost / max(1, own.total())
+    return _dearest_first(Row(name, count * each) for name, count in own.items())
+
+
+def _samples(lines: Iterable[str]) -> Iterator[tuple[list[str], int]]:
+    """Yield stacks, outermost frame first, and how often each was seen; empty ones are left out."""
     for line in lines:
         stack, _, count = line.rstrip().rpartition(" ")
-        own[stack.rpartition(";")[2]] += int(count)
-    each = cost / max(1, own.total())
-    return _dearest_first([Row(name, count * each) for name, count in own.items()])
+        if stack.strip():
+            yield stack.split(";"), int(count)
 
 
 def from_shares(report: str, cost: float) -> list[Row]:

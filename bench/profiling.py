@@ -20,6 +20,8 @@ from bench.origin import start_origin
 from bench.profilers import PROFILERS, Profiler
 from bench.programs import BenchError
 
+DESCRIPTION = "Where the time of a request goes, as profilers see it."
+
 
 def main() -> int:
     """Run the profilers one after the other; returns the exit status."""
@@ -36,7 +38,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench/profile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bench/profile", description=DESCRIPTION)
     parser.add_argument("--work", choices=[*WORKS], default="small", help="under which load (small)")
     parser.add_argument("--seconds", type=int, default=5, help="how long each profiler looks (5)")
     parser.add_argument("--lines", type=int, default=40, help="length of each table (40)")

@@ -11,6 +11,7 @@ STACKS = [
     "main (a.py:1);read (b.py:10);parse (c.py:5) 6",
     "main (a.py:1);read (b.py:12) 2",
     "main (a.py:1);read (b.py:10);read (b.py:12) 2",
+    " 7",
 ]
 
 
