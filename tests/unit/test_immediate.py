@@ -314,6 +314,22 @@ def test_client_that_closed_first(ours: Pair) -> None:
     assert isinstance(ours.protocol.lost, ConnectionDone)
 
 
+def test_client_that_resets_meanwhile(ours: Pair) -> None:
+    """A reset ends the wait for the client's half: what we had to say was said."""
+    ours.transport.loseConnection()
+    assert ours.receive(1) == b""
+    ours.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    ours.client.close()
+    assert isinstance(ours.loop.until(lambda: ours.protocol.lost, "the end"), ConnectionDone)
+
+
+def test_client_that_is_gone(ours: Pair) -> None:
+    """A close that finds the client gone waits for nobody."""
+    ours.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    ours.client.close()
+    assert isinstance(ours.transport._postLoseConnection(), ConnectionDone)
+
+
 # -- the other kinds of connection
 
 

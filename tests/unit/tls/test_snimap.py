@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from appliance.errors import CertificateError
 from appliance.tls.certificate import Certificate
+from appliance.tls.context import _supported_groups
 from appliance.tls.endpoint import TlsListening
 from appliance.tls.snimap import ServedCertificate, SniMap, served_certificate
 from tests.support.certificates import make_certificate, make_key
@@ -342,6 +343,14 @@ def test_context_that_breaks_later(sni_map: SniMap, connect: Connect, monkeypatc
     with pytest.raises(SSL.Error, match="handshake failure"):
         connect("one.example").handshake()
     connect("two.example").handshake()
+
+
+def test_older_openssl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the post-quantum group is unknown the others are offered, and no error is left behind."""
+    assert _supported_groups.__wrapped__() == b"X25519MLKEM768:X25519:P-256:P-384"
+    monkeypatch.setattr("appliance.tls.context._POST_QUANTUM_GROUPS", b"NOVEL768:X25519")
+    assert _supported_groups.__wrapped__() == b"X25519:P-256:P-384"
+    assert lib.ERR_peek_error() == 0
 
 
 # -- swaps

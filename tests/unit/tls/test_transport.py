@@ -18,9 +18,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from appliance.tls.certificate import Certificate
 from appliance.tls.endpoint import FallbackConnections, TlsListening
 from appliance.tls.snimap import SniMap, served_certificate
-from appliance.tls.transport import TlsServer
 from tests.support.certificates import make_certificate
 from tests.support.loop import Loop, loop
 from tests.support.tlsclient import TlsClient
@@ -76,11 +76,12 @@ class Server:
         factory = Factory()
         factory.buildProtocol = self._build  # type: ignore[method-assign]
         if kind == "ours":
-            port = TlsListening(running.reactor, self.sni_map).listenTCP(0, factory, interface="127.0.0.1")
+            port: Any = TlsListening(running.reactor, self.sni_map).listenTCP(0, factory, interface="127.0.0.1")
         else:
             wrapped = TLSMemoryBIOFactory(FallbackConnections(self.sni_map), False, factory, running.reactor)
             port = running.reactor.listenTCP(0, wrapped, interface="127.0.0.1")
         self.port = port.getHost().port
+        self.listening_socket: socket.socket = port.socket
 
     def _build(self, _address: object) -> Recorder:
         self.protocols.append(self.protocol_class(self.on_made, self.on_data))
@@ -619,13 +620,11 @@ def test_write_error_is_reported_later(ours: Server, connect: Connect) -> None:
     ours.protocol.transport.pauseProducing()  # type: ignore[union-attr]
     client.reset()
     protocol = ours.protocol
-
-    def write_until_queued() -> bool:
-        protocol.transport.write(b"z" * 1000)  # type: ignore[union-attr]
-        assert protocol.lost is None
-        return bool(protocol.transport.dataBuffer)  # type: ignore[union-attr]
-
-    assert write_until_queued()
+    transport: Any = protocol.transport
+    transport.write(b"z" * 1000)
+    assert protocol.lost is None
+    assert transport.dataBuffer
+    assert isinstance(transport.writeSomeData(b"again"), ConnectionLost)
     assert isinstance(ours.lost(), ConnectionLost)
     protocol.transport.write(b"after the end")  # type: ignore[union-attr]
 
@@ -660,27 +659,178 @@ def test_no_busy_turns(ours: Server, connect: Connect) -> None:
     del transport.writeSomeData
 
 
+class FailsOnce:
+    """OpenSSL's connection whose ``method`` fails once with ``error``: states that peers cannot be made to cause."""
+
+    def __init__(self, transport: Any, method: str, error: Exception) -> None:
+        real = transport._tls
+
+        def fail(*_arguments: object) -> None:
+            transport._tls = real
+            raise error
+
+        self._real = real
+        setattr(self, method, fail)
+        transport._tls = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def established(server: Server, client: TlsClient) -> Any:
+    """The transport of a connection that has carried one byte."""
+    client.send(b"x")
+    server.loop.until(lambda: server.protocol.received, "data")
+    return server.protocol.transport
+
+
 def test_read_that_must_write_first(ours: Server, connect: Connect) -> None:
     """A read that has to wait for the socket to take data neither spins nor is forgotten (as with key updates)."""
     client = connect(ours)
-    client.send(b"x")
-    ours.loop.until(lambda: ours.protocol.received, "data")
-    transport: TlsServer = ours.protocol.transport  # type: ignore[assignment]
-    real = transport._tls
-
-    class BlockedOnce:
-        def recv(self, size: int) -> bytes:
-            transport._tls = real
-            raise SSL.WantWriteError
-
-    transport._tls = BlockedOnce()  # type: ignore[assignment]
+    transport = established(ours, client)
+    FailsOnce(transport, "recv", SSL.WantWriteError())
     client.send(b"y")
     assert transport.doRead() is None
+    transport.startReading()
     assert transport not in ours.loop.reactor.getReaders()
     assert transport in ours.loop.reactor.getWriters()
     ours.loop.until(lambda: ours.protocol.received == b"xy", "the rest")
     assert transport in ours.loop.reactor.getReaders()
     assert transport not in ours.loop.reactor.getWriters()
+
+
+def test_read_that_must_write_first_while_paused(ours: Server, connect: Connect) -> None:
+    """Nothing is delivered to a protocol that paused in the meantime, and what was queued is sent."""
+    client = connect(ours)
+    transport = established(ours, client)
+    FailsOnce(transport, "recv", SSL.WantWriteError())
+    client.send(b"y")
+    assert transport.doRead() is None
+    transport.pauseProducing()
+    transport.dataBuffer = b"queued"
+    assert client.receive(6) == b"queued"
+    assert ours.protocol.received == b"x"
+    transport.resumeProducing()
+    ours.loop.until(lambda: ours.protocol.received == b"xy", "the rest")
+
+
+def test_end_met_while_writing(ours: Server, connect: Connect) -> None:
+    """A connection found dead when the socket takes data again is lost as any other."""
+    client = connect(ours)
+    transport = established(ours, client)
+    FailsOnce(transport, "recv", SSL.WantWriteError())
+    assert transport.doRead() is None
+    FailsOnce(transport, "recv", SSL.SysCallError(104, "ECONNRESET"))
+    assert isinstance(ours.lost(), ConnectionLost)
+
+
+def test_write_that_must_read_first(ours: Server, connect: Connect) -> None:
+    """A write that has to wait for data waits without asking the reactor, and goes on when they came."""
+    client = connect(ours)
+    transport = established(ours, client)
+    FailsOnce(transport, "send", SSL.WantReadError())
+    transport.write(b"answer")
+    assert transport not in ours.loop.reactor.getWriters()
+    client.send(b"y")
+    assert client.receive(6) == b"answer"
+
+
+def test_close_notify_that_must_wait(ours: Server, connect: Connect) -> None:
+    """A close_notify that finds the socket full is sent later, at a close and at a half-close."""
+    ours.protocol_class = HalfCloseable
+    client = connect(ours)
+    transport = established(ours, client)
+    FailsOnce(transport, "shutdown", SSL.WantWriteError())
+    transport.loseWriteConnection()
+    assert client.receive_all() == b""
+    client.close()
+    ours.lost()
+    ours.protocols.clear()
+
+    second = connect(ours)
+    transport = established(ours, second)
+    FailsOnce(transport, "shutdown", SSL.WantWriteError())
+    transport.loseConnection()
+    assert second.receive_all() == b""
+    second.close()
+    assert isinstance(ours.lost(), ConnectionDone)
+
+
+def test_close_notify_that_cannot_be_sent(ours: Server, connect: Connect) -> None:
+    """A close goes on without it."""
+    client = connect(ours)
+    transport = established(ours, client)
+    FailsOnce(transport, "shutdown", SSL.Error([]))
+    transport.loseConnection()
+    with pytest.raises(SSL.SysCallError):
+        client.receive(1)
+    client.close()
+    assert isinstance(ours.lost(), ConnectionDone)
+
+
+def test_handshake_with_full_socket(ours: Server, connect: Connect) -> None:
+    """A client that does not read the server's flight holds up its own handshake, without a turn spent on it."""
+    chain = Certificate(ONE.key, ONE.leaf, (ONE.leaf,) * 150)
+    ours.sni_map.swap("one.example", ["one.example"], chain)
+    ours.listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    ours.on_data = echo
+    client = connect(ours, receive_buffer=2048)
+    with pytest.raises(SSL.WantReadError):
+        client.tls.do_handshake()
+    transport: Any = ours.protocol.transport
+    ours.loop.until(lambda: transport in ours.loop.reactor.getWriters(), "the full socket")
+    assert transport not in ours.loop.reactor.getReaders()
+    client.send(b"hello")
+    assert client.receive(5) == b"hello"
+    assert transport in ours.loop.reactor.getReaders()
+
+
+def test_garbage_after_handshake(ours: Server, connect: Connect) -> None:
+    """A record that cannot be decrypted ends the connection, with OpenSSL's reason and an alert."""
+    client = connect(ours)
+    transport = established(ours, client)
+    client.socket.send(b"\x17\x03\x03\x00\x20" + bytes(32))
+    assert isinstance(ours.lost(), SSL.Error)
+    transport.write(b"x")
+    with pytest.raises(SSL.Error, match="bad record mac"):
+        client.receive(1)
+
+
+def test_reset_in_handshake(ours: Server, connect: Connect) -> None:
+    """A reset before or during the handshake is a lost connection."""
+    connect(ours).reset()
+    assert isinstance(ours.lost(), ConnectionLost)
+    ours.protocols.clear()
+    client = connect(ours)
+    with pytest.raises(SSL.WantReadError):
+        client.tls.do_handshake()
+    client.reset()
+    assert isinstance(ours.lost(), ConnectionLost)
+
+
+def test_call_without_data(ours: Server, connect: Connect) -> None:
+    """A reactor that calls although nothing came (as select may) does no harm."""
+    client = connect(ours)
+    transport: Any = ours.protocol.transport
+    assert transport.doRead() is None
+    assert transport.doWrite() is None
+    transport = established(ours, client)
+    assert transport.doRead() is None
+    assert transport.doWrite() is None
+    client.send(b"y")
+    ours.loop.until(lambda: ours.protocol.received == b"xy", "data")
+
+
+def test_close_with_the_last_data(ours: Server, connect: Connect) -> None:
+    """A protocol that closes on data that came together with the client's own close is closed once."""
+    ours.on_data = lambda transport, data: transport.loseConnection() if len(data) > 16 * 1024 else None
+    client = connect(ours)
+    established(ours, client)
+    client.send(PATTERN[: 20 * 1024])
+    client.tls.shutdown()
+    assert client.receive_all() == b""
+    client.close()
+    assert isinstance(ours.lost(), ConnectionDone)
 
 
 def test_nothing_is_kept(ours: Server, connect: Connect) -> None:
