@@ -21,9 +21,9 @@ class RouteEntry(Generic[Target]):
     def matches(self, path: bytes) -> bool:
         """Whether ``path`` is the prefix or below it: ``/v1`` matches ``/v1/x``, never ``/v1x``."""
         prefix = self.prefix
-        if not path.startswith(prefix):
-            return False
-        return prefix == b"/" or path[len(prefix) : len(prefix) + 1] in (b"", b"/")
+        if prefix == b"/":  # the whole site, and so ``OPTIONS *`` too
+            return True
+        return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in (b"", b"/")
 
     def rewrite(self, target: bytes) -> bytes:
         """The request target the application sees."""
