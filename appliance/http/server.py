@@ -41,7 +41,7 @@ class Exchange(Protocol):
     """The life of one request behind a connection; what answers it tells the connection through `ServerConnection`."""
 
     def start(self) -> None:
-        """Called once, when the connection is ready to be told."""
+        """Called once, when the connection is ready to be told. What of the body came with the head is told before."""
 
     def body_received(self, data: bytes) -> None:
         """A piece of the request's body, or of a tunnel."""
@@ -316,9 +316,11 @@ class ServerConnection:
         if exchange is None:
             return
         self._exchange = exchange
-        exchange.start()
-        if rest and self._body is not None and self._state in (_BUSY, _TUNNEL):
+        if rest and self._body is not None:  # before anything is sent upstream: the body may be broken
             self._request_data(rest)
+            if self._exchange is not exchange:
+                return
+        exchange.start()
 
     def _request_data(self, data: bytes) -> None:
         body = self._body

@@ -19,7 +19,7 @@ from appliance.errors import UpstreamError
 from appliance.http.body import LAST_CHUNK, BodyError, BodyReader, chunk, reader_for
 from appliance.http.flow import unsent
 from appliance.http.http1 import HEAD_END, read_response
-from appliance.http.message import CHUNKED, NO_BODY, UNTIL_CLOSE, RequestHead, ResponseHead
+from appliance.http.message import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from appliance.proxy.exchange import Exchange
@@ -97,18 +97,23 @@ class UpstreamConnection:
 
     # --- from the exchange ---
 
-    def send(self, exchange: Exchange, request: RequestHead, head: bytes) -> None:
-        """Begin a request, ``head`` being its complete head."""
+    def send(self, exchange: Exchange, request: RequestHead, head: bytes, body: bytes, ended: bool) -> None:
+        """Begin a request: its complete head, and what there is of its body; ``ended`` if that is all of it."""
         self._exchange = exchange
         self._state = _AWAITING
         self._method = request.method
         self._reusable = True
         self._informational = 0
         self.exchanges += 1
-        self._chunked = request.framing == CHUNKED
-        self._request_ended = request.framing == NO_BODY
+        self._chunked = request.framing == CHUNKED and not ended
+        self._request_ended = ended
         self._renew_deadline()
-        self.transport.write(head)
+        if request.framing == CHUNKED:
+            if body:
+                body = chunk(body)
+            if ended:
+                body += LAST_CHUNK
+        self.transport.write(head + body if body else head)
 
     def send_body(self, data: bytes) -> None:
         """Send a piece of the request's body, not empty; or bytes of a tunnel."""

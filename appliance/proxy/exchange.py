@@ -157,20 +157,15 @@ class Exchange:
     def upstream_ready(self, connection: UpstreamConnection) -> None:
         """An upstream connection is this exchange's, until it is told the end."""
         self._connection = connection
-        connection.send(self, self.request, self._head)
-        if self._paused:
-            connection.pause()
-        if self.request.framing == NO_BODY:
-            return
+        early = b"".join(self._early)
+        self._early.clear()
         if not self._request_ended:
             self._downstream.resume_request()  # before anything is sent that could pause it
-        if self._early:
-            connection.send_body(b"".join(self._early))
-            self._early.clear()
-        elif self.request.expects_continue:
-            self._downstream.send_continue()
-        if self._request_ended:
-            connection.end_request()
+            if self.request.expects_continue and not early:
+                self._downstream.send_continue()
+        connection.send(self, self.request, self._head, early, self._request_ended)
+        if self._paused:
+            connection.pause()
 
     # --- from the upstream's side ---
 
