@@ -7,6 +7,7 @@ import socket
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 import pytest
@@ -296,10 +297,27 @@ def test_end_before_handshake(server: Server, connect: Connect) -> None:
     assert isinstance(server.lost(), ConnectionLost)
 
 
-def test_byte_by_byte(server: Server, running: Loop) -> None:
-    """A client whose every byte comes alone is served as any other."""
+def single_bytes(data: bytes) -> list[bytes]:
+    return [data[position : position + 1] for position in range(len(data))]
+
+
+def records(data: bytes) -> list[bytes]:
+    """The TLS records in ``data``, each but the last byte and then that, for the worst of stalls."""
+    pieces = []
+    while data:
+        end = 5 + int.from_bytes(data[3:5], "big")
+        pieces += [data[: end - 1], data[end - 1 : end]]
+        data = data[end:]
+    return pieces
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+@pytest.mark.parametrize("split", [single_bytes, records])
+def test_stalls_everywhere(server: Server, running: Loop, split: Callable[[bytes], list[bytes]], version: int) -> None:
+    """A client that stalls after every byte, or within every record, is served as any other."""
     server.on_data = echo
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_max_proto_version(version)
     tls = SSL.Connection(context, None)
     tls.set_tlsext_host_name(b"one.example")
     tls.set_connect_state()
@@ -311,25 +329,43 @@ def test_byte_by_byte(server: Server, running: Loop) -> None:
 
         def step() -> bool:
             nonlocal received, sent
-            try:
+            with suppress(SSL.WantReadError):
                 tls.do_handshake()
                 if not sent:
                     sent = True
                     tls.send(b"drop by drop")
+                    tls.send(b", once more")
                 received += tls.recv(100)
-            except SSL.WantReadError:
-                pass
-            try:
-                for byte in tls.bio_read(1 << 16):
-                    raw.send(bytes([byte]))
-                    running.turn()
-            except SSL.WantReadError:
-                pass
+            with suppress(SSL.WantReadError):
+                for piece in split(tls.bio_read(1 << 16)):
+                    raw.send(piece)
+                    running.turn(2)
             with suppress(BlockingIOError):
                 tls.bio_write(raw.recv(1 << 16))
-            return received == b"drop by drop"
+            return received == b"drop by drop, once more"
 
         running.until(step, "the echo")
+
+
+def test_random_sizes(server: Server, connect: Connect) -> None:
+    """Writes of every size into sockets that are nearly full arrive as they were written."""
+    dice = Random(7)
+    sizes = [dice.choice([0, 1, 100, 5_000, 16_384, 16_385, 40_000, 200_000]) for _ in range(150)]
+    server.listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+    client = connect(server, receive_buffer=16 * 1024)
+    transport = established(server, client)
+    expected = bytearray()
+    received = bytearray()
+    for size in sizes:
+        offset = dice.randrange(1000)
+        transport.write(PATTERN[offset : offset + size])
+        expected += PATTERN[offset : offset + size]
+        with suppress(SSL.WantReadError):
+            received += client.tls.recv(dice.randrange(1, 60_000))
+        server.loop.turn(dice.randrange(2))
+    transport.loseConnection()
+    received += client.receive_all()
+    assert received == expected
 
 
 @implementer(IPushProducer)
