@@ -155,5 +155,6 @@ def _tls_options(authority: Authority, interface: str, now: datetime) -> Certifi
         privateKey=key,
         certificate=leaf,
         extraCertChain=[intermediate],
+        acceptableProtocols=[b"http/1.1"],  # without any, Twisted fails the handshake of clients that offer some
     )
     return made

@@ -127,8 +127,9 @@ class Policy:
         return any(_within(identifier.base.value, name) for name in self.blocked)
 
     def lifetime_of(self, profile: str | None) -> timedelta:
-        """How long a certificate of this profile lives; the profile was checked when it was ordered."""
-        return self.lifetime if profile is None else self.profiles[profile].lifetime
+        """How long a certificate of this profile lives; the usual time for none, and for one dropped since the order."""
+        found = None if profile is None else self.profiles.get(profile)
+        return self.lifetime if found is None else found.lifetime
 
 
 def _within(name: str, suffix: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -71,8 +72,7 @@ class EmbeddedCaTests(TestCase):
     timeout = 60
 
     def setUp(self):
-        self.folder = Path(self.mktemp()).absolute()
-        self.folder.mkdir(parents=True)
+        self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
         self.root = self.folder / "root.pem"
         self.pending = PendingChallenges()

@@ -126,6 +126,15 @@ def test_a_validator_that_breaks():
     assert order.json["error"]["type"].endswith("serverInternal")
 
 
+def test_past_its_time():
+    """A valid one expires; a failed one stays failed."""
+    world = World(Policy(order_expiry=HOUR))
+    world.proofs.failing.add("bad.test")
+    orders = [world.prove(world.order(name)) for name in ("good.test", "bad.test")]
+    world.clock.advance(3600)
+    assert [authorization(world, each).json["status"] for each in orders] == ["expired", "invalid"]
+
+
 def test_reuse():
     """Off by default; for as long as the policy says, for the same name and account."""
     world = World()

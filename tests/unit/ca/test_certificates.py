@@ -97,8 +97,8 @@ class TestRevocation:
         world.register()
         for wrong in (None, "AAAA", "a b"):
             assert world.post(world.url("revoke-cert"), {"certificate": wrong}).code == "malformed"
-        foreign = make_certificate(["one.test"]).leaf
-        assert self.revoke(world, foreign).code == "malformed"
+        for foreign in (make_certificate(["one.test"]).leaf, World().issue("one.test"), world.ca.authority.root):
+            assert self.revoke(world, foreign).code == "malformed"
 
 
 class TestRenewalInformation:

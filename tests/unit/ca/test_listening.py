@@ -169,6 +169,7 @@ def _fetch(url, root, host):
 
     context = ssl.create_default_context(cadata=root)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
+    context.set_alpn_protocols(["h2", "http/1.1"])
     port = int(url.split(":")[2].split("/")[0])
     connection = http.client.HTTPSConnection(host, port, context=context, timeout=5)
     connection.request("GET", "/directory")

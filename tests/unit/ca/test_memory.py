@@ -1,15 +1,24 @@
 """Our own client, connected to the CA without sockets, under a clock that the test moves."""
 
 import io
+import shutil
+import tempfile
+from datetime import timedelta
+from pathlib import Path
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.error import ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import FileBodyProducer, readBody
 from twisted.web.http_headers import Headers
 
+from appliance.acme.challenges import PendingChallenges
+from appliance.acme.issuer import Issuer
 from appliance.ca.memory import MemoryAgent
+from appliance.ca.policy import Policy
 from appliance.ca.server import Outage
+from appliance.ca.validation import TableValidator
+from appliance.config import Acme
 from tests.support.demo_ca import World
 
 
@@ -53,3 +62,29 @@ class MemoryAgentTests(SynchronousTestCase):
         self.assertNoResult(agent.request(b"GET", url))
         world.ca.outage = Outage.ERROR
         assert self.successResultOf(agent.request(b"GET", url)).code == 503
+
+
+class IssuanceTests(SynchronousTestCase):
+    """The appliance's issuer without sockets, files' threads or waiting."""
+
+    def test_a_year_of_renewals(self):
+        """Certificates of 64 days, each for the date it is on, with validation against the table of challenges."""
+        pending = PendingChallenges()
+        world = World(Policy(lifetime=timedelta(days=64), reject_nonces=0.3))
+        world.ca._validators["http-01"] = TableValidator(pending.answer)
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        settings = Acme(directory=world.ca.directory_url, agree_tos=True)
+        agent = MemoryAgent(world.ca)
+        issuer = Issuer(world.clock, agent, settings, folder, [pending], now=world.now, defer=execute)
+        for _ in range(9):
+            issuing = Deferred.fromCoroutine(issuer.issue(["one.test", "www.one.test"]))
+            for _ in range(20):
+                world.clock.advance(1)
+            certificate = self.successResultOf(issuing)
+            certificate.check(["one.test", "www.one.test"], world.now())
+            assert certificate.not_after > world.now() + timedelta(days=63)
+            world.clock.advance(timedelta(days=42).total_seconds())
+        assert len(world.ca.issued) == world.ca.counts["finalize"] == 9
+        assert world.ca.counts["badNonce"] > 0
+        assert len(pending) == 0

@@ -104,11 +104,15 @@ def test_profiles():
     world = World(Policy(profiles={"shortlived": Profile(timedelta(hours=160), "six days")}, backdate=MINUTE))
     assert world.send("GET", "/directory").json["meta"]["profiles"] == {"shortlived": "six days"}
     assert world.order("one.test", profile="shortlived").json["profile"] == "shortlived"
+    order = world.prove(world.order("two.test", profile="shortlived"))
     leaf = world.issue("one.test", profile="shortlived")
     assert (leaf.not_valid_before_utc, leaf.not_valid_after_utc) == (
         START - MINUTE,
         START - MINUTE + timedelta(hours=160),
     )
+    world.change(profiles={}, lifetime=MINUTE)
+    assert world.finalize(order).json["status"] == "valid"
+    assert world.ca.issued[-1].expires == START
 
 
 def test_of_others():
