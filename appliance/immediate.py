@@ -29,6 +29,7 @@ class ImmediateWrites(_Descriptor):
     returns: after an error the data is queued, and the reactor's ``doWrite`` meets the same error again.
     """
 
+    dispatched_directly = True  # see `dispatch`
     TLS = False  # as tcp.Connection has it: True once startTLS() has been called
     _aborting = False  # as tcp.Connection has it: True once abortConnection() has been called
 

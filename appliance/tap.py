@@ -17,6 +17,7 @@ from appliance.clock import make_monotonic
 from appliance.commandline import CommandLine
 from appliance.config import Configuration
 from appliance.configfile import COMMAND_LINE
+from appliance.dispatch import dispatch_directly
 from appliance.errors import ApplianceError, ConfigurationError, Mistake
 from appliance.ops.textlog import text_log_observer
 
@@ -117,6 +118,7 @@ def makeService(options: Options) -> IService:
 
     reactor = cast(ReactorBase, installed)
     make_monotonic(reactor)
+    dispatch_directly(reactor)
     try:
         if options.configuration is None:
             return demo.make_service(reactor, options["http"], options["https"], options["state-dir"])

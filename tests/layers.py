@@ -62,6 +62,7 @@ ADAPTERS = [
     "appliance.commandline",
     "appliance.configfile",
     "appliance.deadlines",
+    "appliance.dispatch",
     "appliance.immediate",
     "appliance.lingering",
     "appliance.ops.textlog",
