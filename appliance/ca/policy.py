@@ -127,7 +127,7 @@ class Policy:
         return any(_within(identifier.base.value, name) for name in self.blocked)
 
     def lifetime_of(self, profile: str | None) -> timedelta:
-        """How long a certificate of this profile lives; the usual time for none, and for one dropped since the order."""
+        """How long a certificate of this profile lives; the usual time for none or for one dropped since."""
         found = None if profile is None else self.profiles.get(profile)
         return self.lifetime if found is None else found.lifetime
 
