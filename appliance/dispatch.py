@@ -20,7 +20,7 @@ _log = Logger()
 def dispatch_directly(reactor: Any) -> None:
     """Have ``reactor`` take its turns this way from now on; any other reactor than epoll's is left as it is."""
     if type(reactor) is EPollReactor:
-        reactor.doIteration = _Turn(reactor)
+        reactor.doIteration = _Turn(reactor)  # type: ignore[method-assign]
 
 
 class _Turn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import pytest
@@ -100,15 +101,11 @@ def test_a_full_socket_is_written_to_when_it_has_room(served: Served) -> None:
     sent = received = 0
     while received < len(data):
         if sent < len(data):
-            try:
+            with contextlib.suppress(BlockingIOError):
                 sent += served.client.send(data[sent:])
-            except BlockingIOError:
-                pass
         served.reactor.doIteration(0.01)
-        try:
+        with contextlib.suppress(BlockingIOError):
             received += len(served.client.recv(1 << 20))
-        except BlockingIOError:
-            pass
     assert received == len(data)
 
 
