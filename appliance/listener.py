@@ -110,10 +110,10 @@ class Listener(Service):
     def _opened(self, port: IListeningPort) -> None:
         self._port = port
         if isinstance(port, FileDescriptor):
-            port.stopReading()
+            port.stopReading()  # type: ignore[no-untyped-call]
             self._when_ready().addCallback(lambda _: self._accept(port))
 
-    def _accept(self, port: FileDescriptor) -> None:
+    def _accept(self, port: Any) -> None:
         if self._port is port:
             port.startReading()
 
