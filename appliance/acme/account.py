@@ -96,7 +96,7 @@ class AccountFiles:
             return self._made(f"{error}; it was set aside as {aside}, and a new account will be registered")
         try:
             url, contact = _parse_details(atomicfile.read(self.details))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             aside = atomicfile.set_aside(self.details, now)
             return SavedAccount(key, complaints=(f"{self.details} is broken ({error}) and was set aside as {aside}",))
         return SavedAccount(key, url, contact)

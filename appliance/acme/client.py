@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet import error as net
@@ -31,6 +31,7 @@ from twisted.web.client import (
     RequestTransmissionFailed,
     ResponseDone,
     ResponseFailed,
+    ResponseNeverReceived,
 )
 from twisted.web.http import RESPONSES, PotentialDataLoss
 from twisted.web.http_headers import Headers
@@ -79,7 +80,7 @@ def _trust(ca_file: Path | None) -> object:
             rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", ca_file.read_bytes(), re.DOTALL
         )
         certificates = [Certificate.loadPEM(block) for block in blocks]
-    except (OSError, SSL.Error, ValueError) as error:
+    except (OSError, crypto.Error) as error:
         raise AcmeError(f"acme.ca_file {ca_file} cannot be read: {error}") from error
     if not certificates:
         raise AcmeError(f"acme.ca_file {ca_file} holds no PEM certificate")
@@ -204,6 +205,17 @@ class AcmeClient:
         return self._judge(response, content, url, step)
 
     async def _talk(self, method: str, url: str, body: bytes | None) -> tuple[IResponse, bytes]:
+        try:
+            response = await self._send(method, url, body)
+        except (ResponseNeverReceived, RequestTransmissionFailed) as error:
+            # The CA closed a kept connection while we wrote on it. Had it read the request all the same, it refuses
+            # this nonce now and gets the request signed anew: at worst an order too many, rather than one lost.
+            if not all(reason.check(net.ConnectionClosed) for reason in error.reasons):
+                raise
+            response = await self._send(method, url, body)
+        return response, b"" if method == "HEAD" else await _read(response, url)
+
+    async def _send(self, method: str, url: str, body: bytes | None) -> IResponse:
         headers = Headers({"User-Agent": [USER_AGENT], "Accept-Language": ["en"]})
         if body is not None:
             headers.setRawHeaders("Content-Type", ["application/jose+json"])
@@ -216,8 +228,8 @@ class AcmeClient:
             unbuffered=True,
             reactor=self._clock,  # type: ignore[arg-type]  # treq would import the global one otherwise
         )
-        content = b"" if method == "HEAD" else await _read(response.original, url)
-        return response.original, content
+        original: IResponse = response.original
+        return original
 
     def _judge(self, response: IResponse, content: bytes, url: str, step: str) -> Answer:
         nonce = _header(response, "Replay-Nonce")
