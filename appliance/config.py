@@ -19,12 +19,54 @@ class UpstreamAddress:
     path: str = ""
     """The UNIX socket's path; empty for TCP."""
     tls: bool = False
+    weight: int = field(default=1, eq=False)
+    """Its share of the requests beside the other addresses' of its route."""
 
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+@frozen
+class HealthCheck:
+    """A request that every address of a route is asked again and again, to know whether it can serve."""
+
+    path: str
+    interval: float = 5.0
+    timeout: float = 2.0
+    status: tuple[int, ...] = ()
+    """What is a good answer; none named: any 2xx."""
+
+
+@frozen
+class PassiveCheck:
+    """When the answers to ordinary requests, or their absence, take an address out for a while. Times in seconds."""
+
+    failures: int = 3
+    """So many within the window; 0: never."""
+    window: float = 10.0
+    cool_down: float = 10.0
+
+
+@frozen
+class Backend:
+    """How the addresses of a route are used."""
+
+    balance: str = "round_robin"
+    try_for: float = 5.0
+    """Seconds that a request waits for addresses that refuse connections; 0: not at all."""
+    max_waiting: int = 1000
+    """How many requests may wait at once, be it for that or for a free connection."""
+    max_connections: int | None = None
+    """To each address."""
+    ca_file: Path | None = None
+    """PEM certificates that ``https`` addresses are verified by, in place of the system's."""
+    send_proxy: str | None = None
+    """The PROXY protocol's version to tell the addresses about clients: ``v1`` or ``v2``."""
+    health_check: HealthCheck | None = None
+    passive_check: PassiveCheck = PassiveCheck()
 
 
 @frozen
@@ -35,6 +77,7 @@ class Route:
     """Begins with ``/``; matches on path-segment boundaries; ``/`` matches all."""
     upstreams: tuple[UpstreamAddress, ...]
     strip_prefix: bool = False
+    backend: Backend = Backend()
 
 
 @frozen
@@ -57,6 +100,8 @@ class Listen:
 
     http: tuple[str, ...] = ("tcp:80",)
     https: tuple[str, ...] = ("tcp:443",)
+    proxy_protocol_from: tuple[str, ...] = ()
+    """CIDR networks that must begin TCP connections with the PROXY protocol; then nobody else may connect."""
 
 
 @frozen

@@ -13,22 +13,25 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from appliance import values
 from appliance.config import (
     Acme,
+    Backend,
     Configuration,
     ExternalAccount,
+    HealthCheck,
     Limits,
     Listen,
+    PassiveCheck,
     Route,
     Site,
     Timeouts,
     UpstreamAddress,
 )
 from appliance.errors import ConfigurationError, Mistake
-from appliance.schema import Document, KeyPath, Many, Place, Refused, Table, unique
+from appliance.schema import Document, KeyPath, Many, Place, Reader, Refused, Table, unique
 from appliance.tomllines import locate
 
 DEFAULT_FILE = Path("/etc/appliance/appliance.toml")
@@ -49,13 +52,24 @@ def _site(
     names: tuple[str, ...],
     upstream: tuple[UpstreamAddress, ...] = (),
     route: tuple[Route, ...] = (),
+    **backend: Any,
 ) -> Site:
     """Join the short form, ``upstream``, and the long one, ``[[site.route]]``."""
     if not upstream and not route:
         raise Refused('needs an upstream, as in upstream = "http://127.0.0.1:8000", or a [[site.route]]')
     if upstream and any(each.path == "/" for each in route):
         place.at("upstream").note('is what "/" goes to, and a route for "/" is there too: leave one of them out')
-    return Site(names, (*route, Route("/", upstream)) if upstream else route)
+    for key in backend if not upstream else ():
+        place.at(key).note("is about the site's own upstream, which it has not: put it into a [[site.route]]")
+    return Site(names, (*route, Route("/", upstream, backend=_backend(**backend))) if upstream else route)
+
+
+def _route(path: str, upstream: tuple[UpstreamAddress, ...], strip_prefix: bool = False, **backend: Any) -> Route:
+    return Route(path, upstream, strip_prefix, _backend(**backend))
+
+
+def _backend(upstream_ca_file: Path | None = None, **others: Any) -> Backend:
+    return Backend(ca_file=upstream_ca_file, **others)
 
 
 def _external_account(
@@ -73,16 +87,55 @@ def _agreed(value: object, place: Place) -> bool:
     return True
 
 
-UPSTREAMS = Many(unique(values.upstream, depth=-1), or_one=True)
+WEIGHTED = Table(
+    {"url": values.upstream, "weight": values.whole(1, 1000)},
+    lambda url, weight=1: evolve(url, weight=weight),
+    required={"url": 'where the application listens, as in {url = "http://127.0.0.1:8000", weight = 2}'},
+)
+
+
+def _upstream(value: object, place: Place) -> UpstreamAddress:
+    return WEIGHTED(value, place) if isinstance(value, Mapping) else values.upstream(value, place)
+
+
+UPSTREAMS = Many(unique(_upstream, depth=-1), or_one=True)
 ENDPOINTS = Many(unique(values.endpoint), or_one=True)
+
+HEALTH_CHECK = Table(
+    {
+        "path": values.request_target,
+        "interval": values.seconds,
+        "timeout": values.seconds,
+        "status": Many(unique(values.whole(200, 599)), or_one=True),
+    },
+    HealthCheck,
+    required={"path": 'what to ask for, as in path = "/health"'},
+)
+
+PASSIVE_CHECK = Table(
+    {"failures": values.whole(0, 1000), "window": values.seconds, "cool_down": values.seconds},
+    PassiveCheck,
+)
+
+BACKEND: dict[str, Reader[Any]] = {
+    "balance": values.one_of("round_robin", "least_connections", "random_two", "client_hash"),
+    "try_for": values.patience,
+    "max_waiting": values.whole(0, 100_000),
+    "max_connections": values.whole(1, 100_000),
+    "upstream_ca_file": values.certificates_file,
+    "send_proxy": values.one_of("v1", "v2"),
+    "health_check": HEALTH_CHECK,
+    "passive_check": PASSIVE_CHECK,
+}
 
 ROUTE = Table(
     {
         "path": unique(values.route_path, depth=2),
         "upstream": UPSTREAMS,
         "strip_prefix": values.boolean,
+        **BACKEND,
     },
-    lambda path, upstream, strip_prefix=False: Route(path, upstream, strip_prefix),
+    _route,
     required={"path": 'what the requests\' paths begin with, as in path = "/api"', "upstream": "where they go"},
 )
 
@@ -91,13 +144,17 @@ SITE = Table(
         "names": Many(unique(values.domain_name)),
         "upstream": UPSTREAMS,
         "route": Many(ROUTE),
+        **BACKEND,
     },
     _site,
     required={"names": 'the site\'s domain names, as in names = ["example.com"]'},
     at_place=True,
 )
 
-LISTEN = Table({"http": ENDPOINTS, "https": ENDPOINTS}, Listen)
+LISTEN = Table(
+    {"http": ENDPOINTS, "https": ENDPOINTS, "proxy_protocol_from": Many(unique(values.network))},
+    Listen,
+)
 
 EXTERNAL_ACCOUNT = Table(
     {"kid": values.text, "hmac_key": values.hmac_key, "hmac_key_file": values.hmac_key_file},

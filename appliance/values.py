@@ -29,9 +29,12 @@ _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/?#@]+)(?::(?P<port>[0-9]{1,5}))?")
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _ROUTE_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]*")
+_TARGET = re.compile(r"/[!-\"$-~]*")
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _TCP_PORT = re.compile(r"tcp6?:(?:port=)?([0-9]+)")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -69,12 +72,37 @@ def whole(least: int, most: int) -> Reader[int]:
     return read
 
 
+def one_of(*names: str) -> Reader[str]:
+    """Read one of a few words."""
+
+    def read(value: object, place: Place) -> str:
+        if value not in names:
+            quoted = [f'"{name}"' for name in names]
+            raise Refused(f"must be {', '.join(quoted[:-1])} or {quoted[-1]}, not {shown(value)}")
+        return str(value)
+
+    return read
+
+
 def seconds(value: object, place: Place) -> float:
-    """Read a time span: more than none, at most a day."""
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    """Read a time span, ``5`` or ``"5s"``: more than none, at most a day."""
+    number = _seconds(value)
     if not 0 < number <= MAX_SECONDS:
         raise Refused(f"must be a number of seconds, above 0 and at most {MAX_SECONDS:.0f}, not {shown(value)}")
-    return float(number)
+    return number
+
+
+def patience(value: object, place: Place) -> float:
+    """Read a time span that may be none."""
+    return 0.0 if _seconds(value) == 0 else seconds(value, place)
+
+
+def _seconds(value: object) -> float:
+    """Seconds as a number or with their unit; NaN for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return float(found[1]) * _UNITS[found[2]] if found else math.nan
 
 
 @_text("a domain name")
@@ -187,6 +215,14 @@ def route_path(value: str, place: Place) -> str:
         raise Refused(f'must not have ".", ".." or empty segments: {shown(value)}')
     if value != "/" and value.endswith("/"):
         raise Refused(f'must not end with "/": write "{value[:-1]}", which matches that path and all below it')
+    return value
+
+
+@_text("what to ask for, such as /health")
+def request_target(value: str, place: Place) -> str:
+    """Read a path with or without a query, as it goes into a request."""
+    if not _TARGET.fullmatch(value):
+        raise Refused(f'must begin with "/" and be in ASCII without blanks, as in "/health": {shown(value)}')
     return value
 
 

@@ -185,7 +185,7 @@ def test_all_mistakes_at_once_with_their_lines(tmp_path: Path) -> None:
         trusted_proxies = []
         ca_file = "absent.pem"
         [timeouts]
-        idle = "5s"
+        idle = "soon"
         [[site]]
         names = ["a.example", "b.example:80"]
         [[site]]

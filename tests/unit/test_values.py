@@ -201,8 +201,37 @@ def test_seconds() -> None:
     """Whole or not, but never without end."""
     assert values.seconds(5, at()) == 5.0
     assert values.seconds(0.25, at()) == 0.25
-    for wrong in (0, -1, float("inf"), float("nan"), True, "5s", 86401):
+    for wrong in (0, -1, float("inf"), float("nan"), True, "5", 86401):
         assert "must be a number of seconds" in refusal(values.seconds, wrong)
+
+
+def test_seconds_with_a_unit() -> None:
+    """As people write them."""
+    assert [values.seconds(text, at()) for text in ("5s", "250ms", "1.5m", "2h")] == [5.0, 0.25, 90.0, 7200.0]
+    for wrong in ("5 s", "s", "-5s", "5d", "1e3s", "25h", "0s", "5s ", ".5s"):
+        assert "must be a number of seconds" in refusal(values.seconds, wrong)
+
+
+def test_patience() -> None:
+    """As seconds, but it may be none."""
+    assert [values.patience(value, at()) for value in (0, "0s", 5, "5s")] == [0.0, 0.0, 5.0, 5.0]
+    for wrong in (-1, "soon", False):
+        assert "must be a number of seconds" in refusal(values.patience, wrong)
+
+
+def test_words() -> None:
+    """One of those there are."""
+    version = values.one_of("v1", "v2")
+    assert version("v2", at()) == "v2"
+    for wrong in ("v3", 1, None, ["v1"]):
+        assert 'must be "v1" or "v2", not' in refusal(version, wrong)
+
+
+def test_request_targets() -> None:
+    """A path, with a query if need be, that can stand in a request line."""
+    assert values.request_target("/health/?deep=1", at()) == "/health/?deep=1"
+    for wrong in ("health", "/a b", "/\u00fc", "/a#b", "http://a/"):
+        assert 'must begin with "/"' in refusal(values.request_target, wrong)
 
 
 def test_booleans() -> None:
