@@ -163,6 +163,14 @@ class Application:
             self._peer.outgoing += self._response
 
 
+def ways(data: bytes) -> Iterator[list[bytes]]:
+    """The data whole, in two pieces cut at every byte, and byte by byte."""
+    yield [data]
+    for cut in range(1, len(data)):
+        yield [data[:cut], data[cut:]]
+    yield [data[at : at + 1] for at in range(len(data))]
+
+
 @contextmanager
 def proxy(
     *,

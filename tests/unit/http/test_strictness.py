@@ -11,23 +11,17 @@ from collections.abc import Iterator
 import pytest
 
 from appliance.config import Limits
-from tests.support.proxying import OK, REQUEST, Proxy, proxy, read_responses
-from tests.support.transports import FINISHED, OPEN, RESET
+from tests.support.proxying import REQUEST, Proxy, proxy, read_responses, ways
+from tests.support.transports import FINISHED, OPEN
 
 LIMITS = Limits(header_bytes=1024, target_bytes=128, headers=10, body_bytes=64)
 
 HOST = b"Host: example.com\r\n"
 GET = b"GET / HTTP/1.1\r\n"
 POST = b"POST / HTTP/1.1\r\n" + HOST
+FIVE = {b"content-length": b"5"}
+CODED = {b"transfer-encoding": b"chunked"}
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
-
-
-def ways(data: bytes) -> Iterator[list[bytes]]:
-    """The data whole, in two pieces cut at every byte, and byte by byte."""
-    yield [data]
-    for cut in range(1, len(data)):
-        yield [data[:cut], data[cut:]]
-    yield [data[at : at + 1] for at in range(len(data))]
 
 
 def get(*lines: bytes, end: bytes = b"\r\n") -> bytes:
@@ -57,7 +51,7 @@ REFUSED = {
     "identity": (400, post(b"Transfer-Encoding: identity", body=b"hello")),
     "identity and length": (400, post(b"Transfer-Encoding: identity", b"Content-Length: 5", body=b"hello")),
     "chunked twice": (400, post(b"Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n")),
-    "chunked in two fields": (400, post(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n")),
+    "chunked in two fields": (400, post(*[b"Transfer-Encoding: chunked"] * 2, body=b"0\r\n\r\n")),
     "chunked not last": (400, post(b"Transfer-Encoding: chunked, gzip", body=b"0\r\n\r\n")),
     "another coding first": (400, post(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n")),
     "xchunked": (400, post(b"Transfer-Encoding: xchunked", body=b"0\r\n\r\n")),
@@ -195,27 +189,27 @@ ACCEPTED: dict[str, tuple[bytes, bytes, bytes, dict[bytes, bytes], bytes]] = {
     "absolute target": (
         b"GET http://example.com/a?b HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"GET", b"/a?b", {}, b""
     ),
-    "absolute target without a path": (b"GET https://example.com?b HTTP/1.1\r\n" + HOST + b"\r\n", b"GET", b"/?b", {}, b""),
+    "absolute target, no path": (b"GET https://example.com?b HTTP/1.1\r\n" + HOST + b"\r\n", b"GET", b"/?b", {}, b""),
     "asterisk": (b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n", b"OPTIONS", b"*", {}, b""),
     "dots and slashes": (b"GET /a//../%2e/;x HTTP/1.1\r\n" + HOST + b"\r\n", b"GET", b"/a//../%2e/;x", {}, b""),
     "HTTP/1.0": (b"GET / HTTP/1.0\r\n" + HOST + b"\r\n", b"GET", b"/", {}, b""),
     "HTTP/1.0 with a body": (
-        b"POST / HTTP/1.0\r\n" + HOST + b"Content-Length: 5\r\n\r\nhello", b"POST", b"/", {b"content-length": b"5"}, b"hello"
+        b"POST / HTTP/1.0\r\n" + HOST + b"Content-Length: 5\r\n\r\nhello", b"POST", b"/", FIVE, b"hello"
     ),
-    "length": (post(b"Content-Length: 5", body=b"hello"), b"POST", b"/", {b"content-length": b"5"}, b"hello"),
-    "length with zeros": (post(b"Content-Length: 0005", body=b"hello"), b"POST", b"/", {b"content-length": b"5"}, b"hello"),
+    "length": (post(b"Content-Length: 5", body=b"hello"), b"POST", b"/", FIVE, b"hello"),
+    "length with zeros": (post(b"Content-Length: 0005", body=b"hello"), b"POST", b"/", FIVE, b"hello"),
     "no length": (post(), b"POST", b"/", {b"content-length": b"0"}, b""),
     "body of a GET": (get(b"Content-Length: 2") + b"hi", b"GET", b"/", {b"content-length": b"2"}, b"hi"),
-    "chunked": (CHUNKED + b"5\r\nhello\r\n0\r\n\r\n", b"POST", b"/", {b"transfer-encoding": b"chunked"}, b"hello"),
+    "chunked": (CHUNKED + b"5\r\nhello\r\n0\r\n\r\n", b"POST", b"/", CODED, b"hello"),
     "chunked in capitals": (
         post(b"TRANSFER-ENCODING: CHUNKED", body=b"5\r\nhello\r\n0\r\n\r\n"),
-        b"POST", b"/", {b"transfer-encoding": b"chunked"}, b"hello",
+        b"POST", b"/", CODED, b"hello",
     ),
     "extensions and trailers": (
         CHUNKED + b'5;a="b;c";d\r\nhello\r\n00;e\r\nX-Admin: 1\r\nContent-Length: 9\r\n\r\n',
-        b"POST", b"/", {b"transfer-encoding": b"chunked"}, b"hello",
+        b"POST", b"/", CODED, b"hello",
     ),
-    "empty chunked": (CHUNKED + b"0\r\n\r\n", b"POST", b"/", {b"transfer-encoding": b"chunked"}, b""),
+    "empty chunked": (CHUNKED + b"0\r\n\r\n", b"POST", b"/", CODED, b""),
     "white space around a value": (get(b"X: \t y z\t "), b"GET", b"/", {b"x": b"y z"}, b""),
     "empty value": (get(b"X:"), b"GET", b"/", {b"x": b""}, b""),
     "underscores": (get(b"X_Y: 1", b"X-Y: 2", b"Content_Length: 9"), b"GET", b"/", {b"x-y": b"2"}, b""),
@@ -227,18 +221,18 @@ ACCEPTED: dict[str, tuple[bytes, bytes, bytes, dict[bytes, bytes], bytes]] = {
         b"GET", b"/", {}, b"",
     ),
     "hop-by-hop fields": (
-        get(b"Connection: keep-alive, x-y", b"Keep-Alive: 5", b"TE: trailers", b"Trailer: a", b"X-Y: 1", b"Proxy-Connection: x"),
+        get(b"Connection: keep-alive,x-y", b"Keep-Alive: 5", b"TE: x", b"Trailer: a", b"X-Y: 1", b"Proxy-Connection:"),
         b"GET", b"/", {}, b"",
     ),
     "nominated forwarding fields": (
         get(b"Connection: x-forwarded-for, x-forwarded-proto, forwarded, host, via"), b"GET", b"/", {}, b""
     ),
     "nominated length": (
-        post(b"Connection: content-length", b"Content-Length: 5", body=b"hello"), b"POST", b"/", {b"content-length": b"5"}, b"hello"
+        post(b"Connection: content-length", b"Content-Length: 5", body=b"hello"), b"POST", b"/", FIVE, b"hello"
     ),
     "nominated coding": (
         post(b"Connection: transfer-encoding", b"Transfer-Encoding: chunked", body=b"5\r\nhello\r\n0\r\n\r\n"),
-        b"POST", b"/", {b"transfer-encoding": b"chunked"}, b"hello",
+        b"POST", b"/", CODED, b"hello",
     ),
     "Proxy": (get(b"Proxy: http://evil.example"), b"GET", b"/", {}, b""),
     "h2c": (
@@ -254,7 +248,7 @@ ACCEPTED: dict[str, tuple[bytes, bytes, bytes, dict[bytes, bytes], bytes]] = {
 }  # fmt: skip
 
 
-def two_positions(data: bytes) -> Iterator[list[bytes]]:
+def shortened(data: bytes) -> Iterator[list[bytes]]:
     """As `ways`, but long inputs are cut at every byte of their ends only: their middle is one byte repeated."""
     if len(data) < 400:
         yield from ways(data)
@@ -269,7 +263,7 @@ def two_positions(data: bytes) -> Iterator[list[bytes]]:
 def test_refused(name: str) -> None:
     """The request is answered with its status, the connection closes, and the application hears nothing."""
     status, data = REFUSED[name]
-    for pieces in two_positions(data):
+    for pieces in shortened(data):
         with proxy(limits=LIMITS) as path:
             path.respond()
             client = path.client()
@@ -283,7 +277,7 @@ def test_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_after_another(name: str) -> None:
-    """On a connection that has served a request, with an idle connection to the application at hand, all is the same."""
+    """On a connection that has served a request, with an idle one to the application at hand, all is the same."""
     status, data = REFUSED[name]
     for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
         with proxy(limits=LIMITS) as path:
@@ -303,7 +297,7 @@ def test_refused_after_another(name: str) -> None:
 @pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
 @pytest.mark.parametrize("name", BROKEN_BODIES)
 def test_broken_body(name: str, reused: bool) -> None:
-    """A body whose framing breaks never becomes a request of the application's, and its connection is not used again."""
+    """A body whose framing breaks never becomes a request of the application's, whose connection then closes."""
     status, body = BROKEN_BODIES[name]
     data = CHUNKED + body
     for cut in range(1, len(data) + 1):
@@ -370,185 +364,3 @@ def test_accepted_and_followed(name: str) -> None:
             assert [request[1] for request in application.requests] == [ACCEPTED[name][2], b"/2"]
             answers = read_responses(client.take(), [b"GET", b"GET"], False)
             assert [(answer[0], answer[2], answer[3]) for answer in answers] == [(200, b"ok", True)] * 2
-
-
-STAYS, ENDS, BREAKS = "stays", "ends", "breaks"
-HEAD = b"HTTP/1.1 200 OK\r\n"
-
-BAD_RESPONSES = {
-    # name: what the application sends, what becomes of its connection; the client gets 502
-    "no HTTP": (STAYS, b"<html>\r\n\r\n"),
-    "nothing": (ENDS, b""),
-    "nothing, reset": (BREAKS, b""),
-    "half a head": (ENDS, b"HTTP/1.1 200 OK\r\nContent-Le"),
-    "half a head, reset": (BREAKS, b"HTTP/1.1 200 OK\r\nContent-Le"),
-    "HTTP/0.9": (ENDS, b"hello"),
-    "version 2": (STAYS, b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok"),
-    "version 1.2": (STAYS, b"HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok"),
-    "status of two digits": (STAYS, b"HTTP/1.1 20 OK\r\nContent-Length: 2\r\n\r\nok"),
-    "status of four digits": (STAYS, b"HTTP/1.1 2000 OK\r\nContent-Length: 2\r\n\r\nok"),
-    "status 600": (STAYS, b"HTTP/1.1 600 OK\r\nContent-Length: 2\r\n\r\nok"),
-    "status 000": (STAYS, b"HTTP/1.1 000 OK\r\nContent-Length: 2\r\n\r\nok"),
-    "NUL in the reason": (STAYS, b"HTTP/1.1 200 O\0K\r\nContent-Length: 2\r\n\r\nok"),
-    "CR in the reason": (STAYS, b"HTTP/1.1 200 O\rK\r\nContent-Length: 2\r\n\r\nok"),
-    "length and coding": (STAYS, HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    "two lengths": (STAYS, HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nok"),
-    "one length twice": (STAYS, HEAD + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok"),
-    "list of lengths": (STAYS, HEAD + b"Content-Length: 2, 2\r\n\r\nok"),
-    "negative length": (STAYS, HEAD + b"Content-Length: -2\r\n\r\nok"),
-    "another coding": (STAYS, HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
-    "chunked twice": (STAYS, HEAD + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
-    "chunked in HTTP/1.0": (STAYS, b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    "space before a colon": (STAYS, HEAD + b"X : y\r\nContent-Length: 2\r\n\r\nok"),
-    "folded line": (STAYS, HEAD + b"X: y\r\n z\r\nContent-Length: 2\r\n\r\nok"),
-    "NUL in a value": (STAYS, HEAD + b"X: \0\r\nContent-Length: 2\r\n\r\nok"),
-    "CR in a value": (STAYS, HEAD + b"X: y\rSet-Cookie: a\r\nContent-Length: 2\r\n\r\nok"),
-    "LF in a value": (STAYS, HEAD + b"X: y\nSet-Cookie: a\r\nContent-Length: 2\r\n\r\nok"),
-    "escape in a value": (STAYS, HEAD + b"X: \x1b\r\nContent-Length: 2\r\n\r\nok"),
-    "unasked switch": (STAYS, b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
-    "many 1xx": (STAYS, b"HTTP/1.1 100 Continue\r\n\r\n" * 17),
-    "1xx and no more": (ENDS, b"HTTP/1.1 103 Early Hints\r\n\r\n"),
-    "doubtful 1xx": (STAYS, b"HTTP/1.1 103 Early Hints\r\nX : y\r\n\r\n" + OK),
-}
-
-
-@pytest.mark.parametrize("name", BAD_RESPONSES)
-def test_bad_response(name: str) -> None:
-    """A doubtful answer becomes a 502, its connection is closed, and the client's lives on."""
-    ending, data = BAD_RESPONSES[name]
-    for pieces in ways(data):
-        with proxy() as path:
-            client = path.client()
-            client.send(REQUEST % 1)
-            first = path.upstream
-            for piece in pieces:
-                first.send(piece)
-            if ending == ENDS:
-                first.finish()
-            elif ending == BREAKS:
-                first.reset()
-            got = client.take()
-            answers = read_responses(got[got.index(b"HTTP/1.1 502") :], [b"GET"], False)
-            assert [(answer[0], answer[3]) for answer in answers] == [(502, True)], pieces
-            assert got.count(b"HTTP/1.1 ") == 1 + got.count(b"HTTP/1.1 103 "), pieces
-            assert b"Set-Cookie" not in got
-            assert first.lost is not None
-            path.exchange(client, REQUEST % 2, OK)
-            assert path.upstream is not first
-            assert client.saw == OPEN
-
-
-GOOD_RESPONSES: dict[str, tuple[bytes, str, bytes, bytes, bool]] = {
-    # name: sent, what then becomes of the connection; then what the client got, and whether the connection is reused
-    "length": (OK, STAYS, HEAD + b"Content-Length: 2\r\n\r\n", b"ok", True),
-    "no body": (HEAD + b"Content-Length: 0\r\n\r\n", STAYS, HEAD + b"Content-Length: 0\r\n\r\n", b"", True),
-    "surplus": (OK + b"HTTP/1.1 200 OK\r\n", STAYS, HEAD + b"Content-Length: 2\r\n\r\n", b"ok", False),
-    "surplus after no body": (
-        b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", STAYS, b"HTTP/1.1 204 No Content\r\n\r\n", b"", False
-    ),
-    "chunked": (
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n2;x=y\r\nok\r\n0\r\nX-Trailer: z\r\n\r\n", STAYS,
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"ok", True,
-    ),
-    "surplus after chunks": (
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nx", STAYS,
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"ok", False,
-    ),
-    "until close": (HEAD + b"\r\nok", ENDS, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"ok", False),
-    "until close, empty": (HEAD + b"\r\n", ENDS, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"", False),
-    "HTTP/1.0": (b"HTTP/1.0 200 OK\r\n\r\nok", ENDS, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"ok", False),
-    "HTTP/1.0 with a length": (
-        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", STAYS, HEAD + b"Content-Length: 2\r\n\r\n", b"ok", False
-    ),
-    "HTTP/1.0 kept alive": (
-        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", STAYS,
-        HEAD + b"Content-Length: 2\r\n\r\n", b"ok", True,
-    ),
-    "close": (
-        HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\nok", STAYS, HEAD + b"Content-Length: 2\r\n\r\n", b"ok", False
-    ),
-    "nominated": (
-        HEAD + b"Connection: x-y, content-length\r\nX-Y: 1\r\nX-Z: 2\r\nContent-Length: 2\r\n\r\nok", STAYS,
-        HEAD + b"X-Z: 2\r\nContent-Length: 2\r\n\r\n", b"ok", True,
-    ),
-    "hop-by-hop": (
-        HEAD + b"Keep-Alive: 5\r\nUpgrade: h2c\r\nTrailer: x\r\nX-Z: 2\r\nContent-Length: 2\r\n\r\nok", STAYS,
-        HEAD + b"X-Z: 2\r\nContent-Length: 2\r\n\r\n", b"ok", True,
-    ),
-    "no reason": (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", STAYS, b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", b"", True),
-    "100": (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, STAYS, HEAD + b"Content-Length: 2\r\n\r\n", b"ok", True),
-    "304": (
-        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", STAYS,
-        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", b"", True,
-    ),
-    "103": (
-        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\n\r\n" + OK, STAYS,
-        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + HEAD + b"Content-Length: 2\r\n\r\n", b"ok", True,
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", GOOD_RESPONSES)
-def test_good_response(name: str) -> None:
-    """The client gets the same response in canonical framing, however the application spelled and cut it."""
-    data, ending, head, body, reused = GOOD_RESPONSES[name]
-    for pieces in ways(data):
-        with proxy() as path:
-            client = path.client()
-            client.send(REQUEST % 1)
-            first = path.upstream
-            for piece in pieces:
-                first.send(piece)
-            if ending == ENDS:
-                first.finish()
-            got = client.take()
-            assert got.startswith(head), pieces
-            final = got[got.rindex(b"HTTP/1.1 ") :]
-            [(_, _, seen, complete)] = read_responses(final, [b"GET"], False)
-            assert (seen, complete) == (body, True), pieces
-            assert client.saw == OPEN
-            path.network.settle()
-            client.send(REQUEST % 2)
-            assert (path.upstream is first) is reused, pieces
-            path.upstream.send(OK)
-            assert client.take() == OK
-
-
-CUT_SHORT = {
-    # name: sent, then how the connection ended; the client must see a response that is not complete
-    "length": (HEAD + b"Content-Length: 5\r\n\r\nhell", ENDS),
-    "length, no byte": (HEAD + b"Content-Length: 5\r\n\r\n", ENDS),
-    "length, reset": (HEAD + b"Content-Length: 5\r\n\r\nhell", BREAKS),
-    "chunked": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", ENDS),
-    "chunked, last chunk unfinished": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n", ENDS),
-    "chunked, reset": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", BREAKS),
-    "broken chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nx\r\n", STAYS),
-    "chunk size with a sign": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n", STAYS),
-    "chunk ended by LF": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\n0\r\n\r\n", STAYS),
-    "until close, reset": (HEAD + b"\r\nhello", BREAKS),
-    "HTTP/1.0 until close, reset": (b"HTTP/1.0 200 OK\r\n\r\nhello", BREAKS),
-}
-
-
-@pytest.mark.parametrize("version", [0, 1])
-@pytest.mark.parametrize("name", CUT_SHORT)
-def test_cut_short(name: str, version: int) -> None:
-    """A response that the application cut short breaks the client's connection; it never looks complete."""
-    data, ending = CUT_SHORT[name]
-    for pieces in ways(data):
-        with proxy() as path:
-            client = path.client()
-            client.send(b"GET / HTTP/1.%d\r\n" % version + HOST + b"\r\n")
-            upstream = path.upstream
-            for piece in pieces:
-                upstream.send(piece)
-            if ending == ENDS:
-                upstream.finish()
-            elif ending == BREAKS:
-                upstream.reset()
-            assert client.saw == RESET, pieces
-            assert upstream.lost is not None
-            assert path.pool.open == 0
-            # A reset is all that an HTTP/1.0 client may have to tell a cut from an end.
-            answers = read_responses(client.take(), [b"GET"], True)
-            assert version == 0 or not any(answer[3] for answer in answers), pieces
