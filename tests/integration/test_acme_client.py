@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
-from twisted.web.pages import not_found
+from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 from txacme.interfaces import IResponder  # type: ignore[import-untyped]
@@ -384,7 +384,7 @@ class BadServers(TestCase):
     async def over_tls(self, names: list[str], trusted: bool) -> str:
         """The error about a TLS server with a certificate for these names."""
         certificate = make_certificate(names)
-        port = clock.listenSSL(0, Site(not_found()), OneCertificate(certificate), interface="127.0.0.1")
+        port = clock.listenSSL(0, Site(notFound()), OneCertificate(certificate), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         ca_file = Path(self.mktemp())  # type: ignore[no-untyped-call]
         ca_file.write_bytes(shared_authority().pem)
