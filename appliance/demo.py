@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Sequence
 from datetime import timedelta
@@ -84,8 +83,9 @@ class Demo(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
         self._listen = listen
-        self._temporary = None if state_dir else Path(tempfile.mkdtemp(prefix="appliance-demo-"))
-        self._state_dir = state_dir or cast(Path, self._temporary)
+        # Goes with the process, should the start fail.
+        self._temporary = None if state_dir else tempfile.TemporaryDirectory(prefix="appliance-demo-")
+        self._state_dir = state_dir or Path(cast(Any, self._temporary).name)
         self._http_port, self._https_port = _port(listen.http[0]), _port(listen.https[0])
         self.root_file = self._state_dir / "root.pem"
         self._pages = [Page(name) for name in NAMES]
@@ -114,7 +114,7 @@ class Demo(MultiService):
         for each in self._applications:
             await maybeDeferred(each.stopListening)
         if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary.cleanup()
 
     def stopService(self) -> Deferred[None]:
         """Stop the appliance and the CA, then the applications."""

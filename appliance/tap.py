@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn, cast
 
 from attrs import fields
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
 from twisted.internet.base import ReactorBase
 from twisted.logger import Logger, LogLevel
 from twisted.python import usage
@@ -112,27 +112,44 @@ class Options(usage.Options):
             self.parent["fileLogObserverFactory"] = text_log_observer
 
 
-def makeService(options: Options) -> IService:
-    """Build what the options ask for. Where that cannot be, print why and exit with status 1."""
+class Main(MultiService):
+    """All that runs. Where it cannot start, a taken port for one, it prints why and exits with status 1."""
+
+    def startService(self) -> None:
+        """Start everything; ``twist`` calls this before the reactor runs."""
+        try:
+            super().startService()  # type: ignore[no-untyped-call]
+        except ApplianceError as error:
+            _exit(CANNOT_START, f"{error}\nThe appliance did not start.")
+
+
+def makeService(options: Options) -> Main:
+    """Build what the options ask for. Where that cannot be, print why and exit with status 1 or 2."""
     from twisted.internet import reactor as installed
 
     reactor = cast(ReactorBase, installed)
     make_monotonic(reactor)
     dispatch_directly(reactor)
+    main = Main()  # type: ignore[no-untyped-call]
     try:
-        if options.configuration is None:
-            return demo.make_service(reactor, options["http"], options["https"], options["state-dir"])
-        if options["email"] is not None and options["site"]:
-            _log.info(
-                "--email {email}: agreed to the terms of service of the CA at {directory}",
-                email=options["email"],
-                directory=options.configuration.acme.directory,
-            )
-        return app.build(reactor, options.configuration)
+        _build(reactor, options).setServiceParent(main)
     except ConfigurationError as error:
         _exit(BAD_CONFIGURATION, f"{error}\nNothing was started.")
     except ApplianceError as error:
         _exit(CANNOT_START, f"{error}\nNothing was started.")
+    return main
+
+
+def _build(reactor: ReactorBase, options: Options) -> IService:
+    if options.configuration is None:
+        return demo.make_service(reactor, options["http"], options["https"], options["state-dir"])
+    if options["email"] is not None and options["site"]:
+        _log.info(
+            "--email {email}: agreed to the terms of service of the CA at {directory}",
+            email=options["email"],
+            directory=options.configuration.acme.directory,
+        )
+    return app.build(reactor, options.configuration)
 
 
 def _exit(status: int, message: str) -> NoReturn:

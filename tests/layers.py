@@ -47,6 +47,7 @@ PURE = [
     "appliance.tls.certificate",
     "appliance.tls.clienthello",
     "appliance.tls.context",
+    "appliance.tls.records",
     "appliance.tomllines",
 ]
 """Logic without Twisted: bytes and values in, bytes and values out."""

@@ -53,7 +53,9 @@ def level(module: str) -> int:
 def test_every_module_has_one_layer() -> None:
     """Whoever adds a module says in tests/layers.py where it belongs."""
     listed = [module for layer in LAYERS for module in layer]
-    assert sorted(listed) == sorted(FILES)
+    assert set(FILES) - set(listed) == set(), "not in tests/layers.py"
+    assert set(listed) - set(FILES) == set(), "in tests/layers.py only"
+    assert len(listed) == len(set(listed))
 
 
 @pytest.mark.parametrize("module", sorted(FILES))

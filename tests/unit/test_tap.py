@@ -1,5 +1,6 @@
 """twist appliance: options in, a service or an exit status out."""
 
+import socket
 import sys
 from pathlib import Path
 
@@ -18,9 +19,10 @@ GOOD = ["--site", "a.example=http://127.0.0.1:8000", "--email", "a@example.com"]
 
 
 @pytest.fixture(autouse=True)
-def _same_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves the reactor that all tests share its clock."""
+def _same_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the reactor that all tests share as it is."""
     monkeypatch.setattr(tap, "make_monotonic", lambda reactor: None)
+    monkeypatch.setattr(tap, "dispatch_directly", lambda reactor: None)
 
 
 def parsed(*arguments: str) -> Options:
@@ -52,7 +54,8 @@ def test_options_become_a_configuration() -> None:
     options = parsed(*GOOD, "--state-dir", "/nonexistent/state")
     assert options.configuration is not None
     assert options.configuration.sites[0].name == "a.example"
-    assert isinstance(makeService(options), Appliance)
+    (appliance,) = makeService(options)
+    assert isinstance(appliance, Appliance)
 
 
 def test_repeated_options(tmp_path: Path) -> None:
@@ -131,11 +134,24 @@ def test_what_keeps_it_from_starting(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert str(tmp_path / "file" / "below") in capsys.readouterr().err
 
 
+def test_a_taken_port(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is a sentence and status 1, not a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+        service = makeService(parsed(*GOOD, "--state-dir", str(tmp_path), "--http", endpoint, "--https", "tcp:0"))
+        with pytest.raises(SystemExit) as exit:
+            service.startService()
+        service.stopService()
+    assert exit.value.code == 1
+    assert f"cannot listen on {endpoint}: the port is taken" in capsys.readouterr().err
+
+
 def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Runs with nothing else; its ports can be chosen, as long as they are TCP ports."""
     options = parsed("--demo", "--state-dir", str(tmp_path), "--http", "tcp:1", "--https", "tcp:2")
     assert options.configuration is None
-    assert isinstance(makeService(options), demo.Demo)
+    (service,) = makeService(options)
+    assert isinstance(service, demo.Demo)
     with pytest.raises(SystemExit) as exit:
         makeService(parsed("--demo", "--http", "unix:/run/x", "--https", "tcp:0"))
     assert exit.value.code == 2

@@ -1,5 +1,6 @@
 """The appliance command."""
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -73,4 +74,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """The package's."""
     with pytest.raises(SystemExit):
         main(["--version"])
+    assert capsys.readouterr().out == f"appliance {__version__}\n"
+
+
+def test_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """``python -m appliance`` is the same command."""
+    monkeypatch.setattr("sys.argv", ["appliance", "--version"])
+    with pytest.raises(SystemExit):
+        runpy.run_module("appliance", run_name="__main__")
     assert capsys.readouterr().out == f"appliance {__version__}\n"
