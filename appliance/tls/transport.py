@@ -10,7 +10,6 @@ the other: reading may have to write first (a handshake, a key update), and noth
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
 from twisted.internet import main
@@ -22,12 +21,8 @@ from zope.interface import implementer
 from appliance.immediate import ImmediatePort, ImmediateWrites
 from appliance.lingering import LingeringClose
 from appliance.tls.clienthello import LONGEST
-
-if TYPE_CHECKING:
-    from appliance.tls.snimap import SniMap
-
-_RECORD = 16 * 1024
-"""Bytes of data in the longest TLS record, and so the most that one read brings."""
+from appliance.tls.records import raise_for, read_record, write_record, write_records
+from appliance.tls.snimap import SniMap, is_proof
 
 _MORE_LIKELY = 4 * 1024
 """A record of at least so many bytes is probably followed by another: worth a system call to see."""
@@ -57,6 +52,7 @@ class TlsServer(ImmediateWrites, LingeringClose, Server):
     _writes_wait = True  # nothing can be written before something was read: no use in watching for writability
     _reads_wait = False  # nothing can be read before something was written: no use in watching for readability
     _reading = False  # whether the owner wants data
+    _awaited = False  # whether the rest of the ClientHello was waited for
 
     # -- reading
 
@@ -71,10 +67,10 @@ class TlsServer(ImmediateWrites, LingeringClose, Server):
         pieces: list[bytes] = []
         ended: Exception | None = None
         try:
-            data = tls.recv(_RECORD)
+            data = read_record(tls)
             while len(data) >= _MORE_LIKELY and len(pieces) < _RECORDS_AT_ONCE - 1:
                 pieces.append(data)
-                data = tls.recv(_RECORD)
+                data = read_record(tls)
         except SSL.WantReadError:
             data = b""
         except SSL.WantWriteError:
@@ -134,12 +130,21 @@ class TlsServer(ImmediateWrites, LingeringClose, Server):
             return None
         if not client_hello:
             raise SSL.SysCallError(-1, "Unexpected EOF")
+        if self._awaited:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        elif (wanted := self.server.sni_map.wanted(client_hello)) > 0:
+            # What is only looked at stays readable: without this mark the reactor would turn idly until all is there.
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+            self._awaited = True
+            return None
         self._tls = self.server.sni_map.connection(client_hello, self.socket)
         return self._tls
 
     def _handshake_completed(self) -> None:
         self._writes_may_go_on()
-        if self.disconnecting:
+        if self._tls is not None and is_proof(self._tls):
+            self.loseConnection()
+        elif self.disconnecting:
             self.stopReading()  # closed while the handshake was under way: only the flushing is left to do
         elif IHandshakeListener.providedBy(self.protocol):
             self.protocol.handshakeCompleted()
@@ -156,11 +161,11 @@ class TlsServer(ImmediateWrites, LingeringClose, Server):
         assert tls is not None
         sent = 0
         try:
-            sent = tls.send(data)  # at most one record, as partial writes are enabled
+            if data.__class__ is bytes:  # from write(); doWrite() gives memoryviews
+                sent = write_record(tls, data)
             if sent < len(data):
-                rest = memoryview(data)[: self.SEND_LIMIT]
-                while sent < len(rest):
-                    sent += tls.send(rest[sent:])
+                sent, result = write_records(tls, data, sent, min(len(data), self.SEND_LIMIT))
+                raise_for(tls, result)
         except SSL.WantWriteError:
             pass
         except SSL.WantReadError:

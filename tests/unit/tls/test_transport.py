@@ -19,6 +19,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from appliance.tls import transport as transport_module
 from appliance.tls.certificate import Certificate
 from appliance.tls.endpoint import FallbackConnections, TlsListening
 from appliance.tls.snimap import SniMap, served_certificate
@@ -713,6 +714,17 @@ class FailsOnce:
         return getattr(self._real, name)
 
 
+def fail_once(patch: pytest.MonkeyPatch, function: str, error: Exception) -> None:
+    """The same for ``read_record`` and ``write_record``."""
+    real = getattr(transport_module, function)
+
+    def fail(*_arguments: object) -> None:
+        patch.setattr(transport_module, function, real)
+        raise error
+
+    patch.setattr(transport_module, function, fail)
+
+
 def established(server: Server, client: TlsClient) -> Any:
     """The transport of a connection that has carried one byte."""
     client.send(b"x")
@@ -720,11 +732,11 @@ def established(server: Server, client: TlsClient) -> Any:
     return server.protocol.transport
 
 
-def test_read_that_must_write_first(ours: Server, connect: Connect) -> None:
+def test_read_that_must_write_first(ours: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """A read that has to wait for the socket to take data neither spins nor is forgotten (as with key updates)."""
     client = connect(ours)
     transport = established(ours, client)
-    FailsOnce(transport, "recv", SSL.WantWriteError())
+    fail_once(monkeypatch, "read_record", SSL.WantWriteError())
     client.send(b"y")
     assert transport.doRead() is None
     transport.startReading()
@@ -735,11 +747,13 @@ def test_read_that_must_write_first(ours: Server, connect: Connect) -> None:
     assert transport not in ours.loop.reactor.getWriters()
 
 
-def test_read_that_must_write_first_while_paused(ours: Server, connect: Connect) -> None:
+def test_read_that_must_write_first_while_paused(
+    ours: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is delivered to a protocol that paused in the meantime, and what was queued is sent."""
     client = connect(ours)
     transport = established(ours, client)
-    FailsOnce(transport, "recv", SSL.WantWriteError())
+    fail_once(monkeypatch, "read_record", SSL.WantWriteError())
     client.send(b"y")
     assert transport.doRead() is None
     transport.pauseProducing()
@@ -750,21 +764,21 @@ def test_read_that_must_write_first_while_paused(ours: Server, connect: Connect)
     ours.loop.until(lambda: ours.protocol.received == b"xy", "the rest")
 
 
-def test_end_met_while_writing(ours: Server, connect: Connect) -> None:
+def test_end_met_while_writing(ours: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection found dead when the socket takes data again is lost as any other."""
     client = connect(ours)
     transport = established(ours, client)
-    FailsOnce(transport, "recv", SSL.WantWriteError())
+    fail_once(monkeypatch, "read_record", SSL.WantWriteError())
     assert transport.doRead() is None
-    FailsOnce(transport, "recv", SSL.SysCallError(104, "ECONNRESET"))
+    fail_once(monkeypatch, "read_record", SSL.SysCallError(104, "ECONNRESET"))
     assert isinstance(ours.lost(), ConnectionLost)
 
 
-def test_write_that_must_read_first(ours: Server, connect: Connect) -> None:
+def test_write_that_must_read_first(ours: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that has to wait for data waits without asking the reactor, and goes on when they came."""
     client = connect(ours)
     transport = established(ours, client)
-    FailsOnce(transport, "send", SSL.WantReadError())
+    fail_once(monkeypatch, "write_record", SSL.WantReadError())
     transport.write(b"answer")
     assert transport not in ours.loop.reactor.getWriters()
     client.send(b"y")
