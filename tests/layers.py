@@ -58,6 +58,7 @@ ADAPTERS = [
     "appliance.acme.client",
     "appliance.acme.issuance",
     "appliance.acme.issuer",
+    "appliance.acme.tlsalpn",
     "appliance.ca.memory",
     "appliance.ca.resource",
     "appliance.ca.server",
@@ -72,6 +73,7 @@ ADAPTERS = [
     "appliance.ops.textlog",
     "appliance.proxy.connection",
     "appliance.proxy.exchange",
+    "appliance.proxy.hostnames",
     "appliance.store",
     "appliance.tls.endpoint",
     "appliance.tls.snimap",
@@ -80,7 +82,14 @@ ADAPTERS = [
 ]
 """Sockets, files, threads, TLS and the CA, each behind one module."""
 
-PROXY = ["appliance.http.server", "appliance.proxy.handler", "appliance.proxy.pool", "appliance.proxy.upstream"]
+PROXY = [
+    "appliance.http.server",
+    "appliance.proxy.dial",
+    "appliance.proxy.handler",
+    "appliance.proxy.member",
+    "appliance.proxy.pool",
+    "appliance.proxy.upstream",
+]
 """Many connections at once."""
 
 SERVICES = [

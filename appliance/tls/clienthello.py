@@ -1,11 +1,12 @@
-"""The server name in a ClientHello that has arrived but that OpenSSL has not yet read (RFC 8446 section 4.1.2).
+"""What is asked for in a ClientHello that has arrived but that OpenSSL has not yet read (RFC 8446 section 4.1.2).
 
 OpenSSL decides on session resumption before it asks about the server name, so that a name found by its callback comes
 too late to keep one site's tickets from resuming on another. Who knows the name beforehand can start the handshake
-on the site's own context, with the site's own ticket keys.
+on the site's own context, with the site's own ticket keys. And only in the ClientHello can a CA that validates
+TLS-ALPN-01 be told from everybody else before a certificate is chosen (RFC 8737 section 3).
 
 Only the ordinary case is recognised: the whole message in one record, well-formed up to the name. Everything else is
-left to OpenSSL, so a mistake in here can refuse a resumption, and nothing more.
+left to OpenSSL, so a mistake in here can refuse a resumption or a CA's validation, and nothing more.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 LONGEST = 16 * 1024 + 5
 """Bytes; what one record can hold, so more never needs to be looked at."""
 
+_RECORD_HEADER = 5
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
 _FIXED = 5 + 4 + 2 + 32  # record header, message header, version, random
 _SERVER_NAME = b"\x00\x00"
+_ALPN = b"\x00\x10"
 _HOST_NAME = 0
 
 
@@ -27,13 +30,35 @@ def server_name(data: bytes) -> str | None:
     The name is as sent but for its case, which is folded.
     """
     try:
-        return _server_name(data)
+        body = _extension(data, _SERVER_NAME)
+        return None if body is None else _host_name(body)
     except (IndexError, UnicodeDecodeError):
         return None
 
 
-def _server_name(data: bytes) -> str | None:
-    record_end = 5 + _uint16(data, 3)
+def application_protocols(data: bytes) -> tuple[bytes, ...]:
+    """The protocols offered by ALPN (RFC 7301 section 3.1) in the ClientHello that ``data`` begins with, in its order.
+
+    Empty if there are none, or if ``data`` is incomplete, fragmented, malformed or no TLS at all. Never raises.
+    """
+    try:
+        body = _extension(data, _ALPN)
+        return () if body is None else _protocol_names(body)
+    except IndexError:
+        return ()
+
+
+def missing(data: bytes) -> int:
+    """How many bytes there will be when the record that ``data`` begins with is whole; 0 when it is, or is none."""
+    if len(data) < _RECORD_HEADER or data[0] != _HANDSHAKE:
+        return 0
+    whole = _RECORD_HEADER + _uint16(data, 3)
+    return whole if len(data) < whole <= LONGEST else 0
+
+
+def _extension(data: bytes, wanted: bytes) -> bytes | None:
+    """The body of an extension; None if it is not there. Raises IndexError for what ends too early."""
+    record_end = _RECORD_HEADER + _uint16(data, 3)
     if data[0] != _HANDSHAKE or data[5] != _CLIENT_HELLO or record_end > len(data):
         return None
     if 9 + (data[6] << 16) + _uint16(data, 7) != record_end:
@@ -48,10 +73,25 @@ def _server_name(data: bytes) -> str | None:
     position += 2
     while position < end:
         length = _uint16(data, position + 2)
-        if data[position : position + 2] == _SERVER_NAME:
-            return _host_name(data[position + 4 : position + 4 + length])
+        if data[position : position + 2] == wanted:
+            return data[position + 4 : position + 4 + length]
         position += 4 + length
     return None
+
+
+def _protocol_names(extension: bytes) -> tuple[bytes, ...]:
+    """The names in an ALPN extension's body; empty if that is malformed. Raises IndexError if it ends too early."""
+    if _uint16(extension, 0) != len(extension) - 2:
+        return ()
+    names = []
+    position = 2
+    while position < len(extension):
+        end = position + 1 + extension[position]
+        if end == position + 1 or end > len(extension):
+            return ()
+        names.append(extension[position + 1 : end])
+        position = end
+    return tuple(names)
 
 
 def _host_name(extension: bytes) -> str | None:

@@ -17,6 +17,8 @@ from appliance.errors import CertificateError
 from appliance.tls.certificate import Certificate
 
 HTTP_1_1 = b"http/1.1"
+ACME_TLS_1 = b"acme-tls/1"
+"""What a CA offers, alone, when it validates TLS-ALPN-01 (RFC 8737 section 4)."""
 
 # https://wiki.mozilla.org/Security/Server_Side_TLS, "intermediate". OpenSSL takes the DHE ones only with DH parameters.
 _TLS_1_2_CIPHERS = (
@@ -40,16 +42,17 @@ def site_context(certificate: Certificate, protocols: tuple[bytes, ...] = (HTTP_
     have the certificate or the key.
     """
     context = _new_context(protocols)
-    try:
-        context.use_certificate(certificate.leaf)
-        for intermediate in certificate.intermediates:
-            context.add_extra_chain_cert(intermediate)
-        context.use_privatekey(certificate.key)
-        context.check_privatekey()
-    except SSL.Error as error:
-        raise CertificateError(f"OpenSSL refuses the certificate {certificate.serial:x}: {_reason(error)}") from error
+    _load(context, certificate)
     # The ticket keys are the context's own already. Should they ever be shared, a session still belongs to one site.
     context.set_session_id(certificate.leaf.fingerprint(SHA256()))
+    return context
+
+
+def challenge_context(certificate: Certificate) -> SSL.Context:
+    """A context that proves a name to a CA (RFC 8737 section 3): one protocol, nothing to resume. Raises as above."""
+    context = _new_context((ACME_TLS_1,))
+    context.set_options(SSL.OP_NO_TICKET)
+    _load(context, certificate)
     return context
 
 
@@ -66,6 +69,17 @@ def fallback_context(
     context.set_options(SSL.OP_NO_TICKET)
     context.set_tlsext_servername_callback(choose)
     return context
+
+
+def _load(context: SSL.Context, certificate: Certificate) -> None:
+    try:
+        context.use_certificate(certificate.leaf)
+        for intermediate in certificate.intermediates:
+            context.add_extra_chain_cert(intermediate)
+        context.use_privatekey(certificate.key)
+        context.check_privatekey()
+    except SSL.Error as error:
+        raise CertificateError(f"OpenSSL refuses the certificate {certificate.serial:x}: {_reason(error)}") from error
 
 
 def _new_context(protocols: tuple[bytes, ...]) -> SSL.Context:
@@ -88,7 +102,8 @@ def _alpn_chooser(protocols: tuple[bytes, ...]) -> Callable[[SSL.Connection, lis
         for protocol in protocols:
             if protocol in offered:
                 return protocol
-        raise NoCommonProtocol(f"the client speaks only {b', '.join(offered)!r}")
+        # In the shape of OpenSSL's own errors: Twisted's TLS looks into them.
+        raise NoCommonProtocol([("SSL routines", "", f"the client speaks only {b', '.join(offered)!r}")])
 
     return choose
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from appliance.immediate import ImmediatePort, ImmediateUnixPort
-from appliance.tls.snimap import SniMap
+from appliance.tls.snimap import SniMap, is_proof
 from appliance.tls.transport import TlsPort
 
 BACKLOG = 511
@@ -77,7 +77,9 @@ class TlsListening(PlainListening):
         self._sni_map = sni_map
 
     def _unix_factory(self, factory: IProtocolFactory) -> IProtocolFactory:
-        return TLSMemoryBIOFactory(FallbackConnections(self._sni_map), False, factory, self._reactor)
+        wrapping = TLSMemoryBIOFactory(FallbackConnections(self._sni_map), False, factory, self._reactor)
+        wrapping.protocol = _challengeable(self._sni_map)
+        return wrapping
 
     def _listen(self, port: Any) -> IListeningPort:
         if isinstance(port, TlsPort):
@@ -95,3 +97,17 @@ class FallbackConnections:
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """A server connection over memory BIOs. Its app data becomes what is served, see `served_certificate`."""
         return SSL.Connection(self._sni_map.fallback, None)
+
+
+def _challengeable(sni_map: SniMap) -> type[BufferingTLSTransport]:
+    """Twisted's TLS protocol, which answers TLS-ALPN-01 too, and closes after that."""
+
+    class ChallengeableTls(BufferingTLSTransport):
+        def dataReceived(self, data: bytes) -> None:
+            connection = self.getHandle()
+            sni_map.watch(connection, data)
+            super().dataReceived(data)
+            if is_proof(connection) and connection.get_peer_finished() is not None:
+                self.loseConnection()
+
+    return ChallengeableTls

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from OpenSSL import SSL
 from twisted.logger import Logger
 
 from appliance.errors import CertificateError
 from appliance.tls.certificate import Certificate, wildcard_of
-from appliance.tls.clienthello import server_name
+from appliance.tls.clienthello import LONGEST, application_protocols, missing, server_name
 from appliance.tls.context import fallback_context, site_context
 
 log = Logger()
+
+
+class _Proof:
+    """The app data of a connection that is a CA's TLS-ALPN-01 validation, and nothing else."""
+
+
+PROOF = _Proof()
+
+
+class ChallengeContexts(Protocol):
+    """The TLS-ALPN-01 challenges being presented; false when there are none, so that looking costs nothing."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def context(self, name: str, protocols: tuple[bytes, ...], /) -> SSL.Context | None:
+        """What a ClientHello for ``name`` with this ALPN offer is answered with; None if it is an ordinary one."""
 
 
 class ServedCertificate:
@@ -47,7 +64,9 @@ class ServedCertificate:
 class SniMap:
     """Server names, exact and wildcard, to what is served for them. One object, shared by listeners and renewal."""
 
-    def __init__(self) -> None:
+    def __init__(self, challenges: ChallengeContexts | None = None) -> None:
+        """``challenges``: what CAs are answered with, and nobody else."""
+        self._challenges = challenges
         self._by_name: dict[str, ServedCertificate] = {}
         self._by_site: dict[str, ServedCertificate] = {}
         self.fallback = fallback_context(self._choose)
@@ -88,13 +107,32 @@ class SniMap:
         the handshake begins on the fallback context. What was chosen is the connection's app data.
         """
         name = server_name(client_hello)
+        if self._challenges and (proof := self._proof(name, client_hello)) is not None:
+            return _accepting(proof, tcp_socket, PROOF)
         served = self.lookup(name) if name else None
         # Without a site's context the fallback's callback has its say: it refuses the name, or reports what is broken.
         context = _context_of(served) or self.fallback
-        connection = SSL.Connection(context, tcp_socket)
-        connection.set_app_data(served if context is not self.fallback else None)
-        connection.set_accept_state()
-        return connection
+        return _accepting(context, tcp_socket, served if context is not self.fallback else None)
+
+    def wanted(self, client_hello: bytes) -> int:
+        """How many bytes are to be waited for before `connection` is called; 0 for what there is.
+
+        Not 0 only while a TLS-ALPN-01 challenge is presented: a CA must be recognised, even if its ClientHello comes in
+        two segments.
+        """
+        return missing(client_hello) if self._challenges else 0
+
+    def watch(self, connection: SSL.Connection, data: bytes) -> None:
+        """For TLS over memory: what a connection on `fallback` is about to read, before anything has been chosen."""
+        seen = connection.get_app_data()
+        if self._challenges and not isinstance(seen, ServedCertificate | _Proof):
+            connection.set_app_data(((seen if isinstance(seen, bytes) else b"") + data)[:LONGEST])
+
+    def _proof(self, name: str | None, client_hello: object) -> SSL.Context | None:
+        """The context for a CA that validates ``name``; None for everybody else."""
+        if not name or not self._challenges or not isinstance(client_hello, bytes):
+            return None
+        return self._challenges.context(name, application_protocols(client_hello))
 
     def _replace(self, site: str, served: ServedCertificate | None) -> None:
         by_name, by_site = self._by_name.copy(), self._by_site.copy()
@@ -111,8 +149,13 @@ class SniMap:
         """OpenSSL's servername callback. An exception in here would only be printed, so none leaves."""
         try:
             name = connection.get_servername()
-            served = self.lookup(name.decode("ascii")) if name else None
-            if served is not None:
+            text = name.decode("ascii") if name else ""
+            proof = self._proof(text, connection.get_app_data())
+            served = self.lookup(text) if text else None
+            if proof is not None:
+                connection.set_context(proof)
+                connection.set_app_data(PROOF)
+            elif served is not None:
                 connection.set_context(served.context)
                 connection.set_app_data(served)
         except UnicodeDecodeError:
@@ -121,11 +164,23 @@ class SniMap:
             log.failure("choosing a certificate for {name!r} failed; the client gets an alert", name=name)
 
 
+def _accepting(context: SSL.Context, tcp_socket: socket.socket, app_data: object) -> SSL.Connection:
+    connection = SSL.Connection(context, tcp_socket)
+    connection.set_app_data(app_data)
+    connection.set_accept_state()
+    return connection
+
+
 def _context_of(served: ServedCertificate | None) -> SSL.Context | None:
     try:
         return served.context if served is not None else None
     except CertificateError:
         return None
+
+
+def is_proof(connection: SSL.Connection) -> bool:
+    """Whether the handshake is a CA's TLS-ALPN-01 validation: after it the connection is to be closed."""
+    return connection.get_app_data() is PROOF
 
 
 def served_certificate(transport: Any) -> ServedCertificate | None:

@@ -1,4 +1,4 @@
-"""The server name found in a ClientHello before OpenSSL reads it."""
+"""The server name and the protocols found in a ClientHello before OpenSSL reads it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from appliance.tls.clienthello import server_name
+from appliance.tls.clienthello import LONGEST, application_protocols, missing, server_name
 
 
 def real_client_hello(name: str | None, alpn: list[bytes] | None = None) -> bytes:
@@ -121,3 +121,50 @@ def test_never_raises_when_changed(position: int, value: int) -> None:
     changed = bytearray(HELLO)
     changed[position] = value
     assert isinstance(server_name(bytes(changed)), str | None)
+
+
+def offer(*names: bytes) -> bytes:
+    entries = b"".join(bytes([len(name)]) + name for name in names)
+    return len(entries).to_bytes(2, "big") + entries
+
+
+def test_protocols() -> None:
+    """As offered, in order; none without ALPN."""
+    assert application_protocols(HELLO) == (b"h2", b"http/1.1")
+    assert application_protocols(real_client_hello("one.example", [b"acme-tls/1"])) == (b"acme-tls/1",)
+    assert application_protocols(real_client_hello("one.example")) == ()
+    assert application_protocols(hello_with(extension(16, offer(b"a", b"b" * 255)))) == (b"a", b"b" * 255)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\0",
+        offer(),
+        offer(b""),
+        offer(b"a", b""),
+        offer(b"a") + b"x",
+        offer(b"ab")[:-1],
+        b"\0\3\5ab",
+    ],
+)
+def test_malformed_protocols(body: bytes) -> None:
+    """Whatever is not a list of names is no offer of any."""
+    assert application_protocols(hello_with(extension(16, body))) == ()
+
+
+def test_what_is_missing() -> None:
+    """The length of the whole record while it is incomplete; nothing is waited for that is no handshake."""
+    assert [missing(HELLO[:length]) for length in (0, 4)] == [0, 0]
+    assert {missing(HELLO[:length]) for length in range(5, len(HELLO))} == {len(HELLO)}
+    assert missing(HELLO) == missing(HELLO + b"more") == 0
+    assert missing(b"GET / HTTP/1.1") == 0
+    assert missing(b"\x16\3\1" + (LONGEST - 4).to_bytes(2, "big")) == 0
+
+
+@given(st.binary(max_size=300))
+def test_protocols_never_raise(data: bytes) -> None:
+    """Whatever comes, it is a tuple."""
+    assert isinstance(application_protocols(data), tuple)
+    assert isinstance(application_protocols(hello_with(extension(16, data))), tuple)
