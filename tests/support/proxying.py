@@ -140,7 +140,8 @@ class Application:
 
     def hear(self) -> None:
         """Something came."""
-        data, self._peer.incoming = self._peer.incoming, b""
+        data = bytes(self._peer.incoming)
+        self._peer.incoming.clear()
         self.raw += data
         try:
             self._parser.receive_data(data)

@@ -203,7 +203,8 @@ class _Transport(ImmediateWrites, FileDescriptor, _AbortingMixin):  # type: igno
             return main.CONNECTION_LOST
         if not peer.outgoing:
             return main.CONNECTION_DONE if peer.state == FINISHED else None
-        piece, peer.outgoing = peer.outgoing[: peer.piece], peer.outgoing[peer.piece :]
+        piece = bytes(peer.outgoing[: peer.piece])
+        del peer.outgoing[: peer.piece]
         self.protocol.dataReceived(piece)
         return None
 
@@ -261,7 +262,8 @@ class _Socket:
             raise ConnectionResetError
         if not peer.outgoing and peer.state == OPEN:
             raise BlockingIOError
-        data, peer.outgoing = peer.outgoing[:size], peer.outgoing[size:]
+        data = bytes(peer.outgoing[:size])
+        del peer.outgoing[:size]
         return data
 
 
@@ -272,9 +274,9 @@ class Peer:
         self.network = network
         self.transport: Any = None
         """The appliance's end."""
-        self.outgoing = b""
+        self.outgoing = bytearray()
         """Sent by the test, not yet read by the appliance."""
-        self.incoming = b""
+        self.incoming = bytearray()
         """Taken from the appliance, not yet looked at by the test."""
         self.total = 0
         """How many bytes came from the appliance in all."""
@@ -309,13 +311,12 @@ class Peer:
 
     def take(self) -> bytes:
         """What came since the last call."""
-        data, self.incoming = self.incoming, b""
-        self.network.settle()
-        return data
+        return self.read(len(self.incoming))
 
     def read(self, count: int) -> bytes:
         """At most so many bytes of what came."""
-        data, self.incoming = self.incoming[:count], self.incoming[count:]
+        data = bytes(self.incoming[:count])
+        del self.incoming[:count]
         self.network.settle()
         return data
 
@@ -327,6 +328,6 @@ class Peer:
     def reset(self) -> None:
         """Break the connection off; what was sent and not read is lost."""
         self.state = RESET
-        self.outgoing = b""
+        self.outgoing.clear()
         # A reactor sees a reset whatever it watches for, unless it watches for nothing.
         self.network.settle()
