@@ -28,11 +28,13 @@ from appliance.acme.client import CaAgent
 from appliance.acme.issuer import Issuer
 from appliance.acme.renewal import RenewalService
 from appliance.clock import utc_now
-from appliance.config import Configuration, Site
+from appliance.config import Backend, Configuration, Site, UpstreamAddress
 from appliance.deadlines import Deadlines
 from appliance.http.server import Handler
 from appliance.listener import ClientFactory, Listener
+from appliance.proxy.dial import UpstreamTls
 from appliance.proxy.handler import ProxyHandler, RedirectHandler
+from appliance.proxy.hostnames import HostNames
 from appliance.proxy.pool import Pool
 from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
 from appliance.proxy.upstream import Upstream
@@ -147,10 +149,25 @@ def _renewal(
 
 def _upstreams(reactor: Any, configuration: Configuration, deadlines: Deadlines) -> dict[tuple[str, str], Upstream]:
     """One upstream for every route, by site name and path."""
+    names = HostNames(reactor)
+
+    def pool(address: UpstreamAddress, backend: Backend) -> Pool:
+        return Pool(
+            reactor,
+            address,
+            deadlines,
+            configuration.timeouts,
+            names=names,
+            tls=UpstreamTls(address.host, backend.ca_file) if address.tls else None,
+            send_proxy=backend.send_proxy,
+            max_connections=backend.max_connections,
+        )
+
     return {
         (site.name, route.path): Upstream(
             site.name if route.path == "/" else f"{site.name}{route.path}",
-            [Pool(reactor, address, deadlines, configuration.timeouts) for address in route.upstreams],
+            [pool(address, route.backend) for address in route.upstreams],
+            route.backend,
         )
         for site in configuration.sites
         for route in site.routes

@@ -24,6 +24,7 @@ from appliance.http.body import LAST_CHUNK, BodyError, BodyReader, UntilCloseRea
 from appliance.http.flow import unsent
 from appliance.http.http1 import HEAD_END, check_partial_head, read_request, write_response
 from appliance.http.message import NO_BODY, RequestHead, ResponseHead
+from appliance.proxyprotocol import Connection
 
 _IDLE: Final = 0
 _BUSY: Final = 1
@@ -142,6 +143,14 @@ class ServerConnection:
         self._half_closed = False
         self._write_closed = False
         self._unsent = 0
+
+    @property
+    def ends(self) -> Connection | None:
+        """Both ends of the connection, as the PROXY protocol tells them; None on a UNIX socket."""
+        peer, host = self.transport.getPeer(), self.transport.getHost()
+        if not isinstance(peer, IPv4Address | IPv6Address) or not self.client:
+            return None
+        return Connection(self.client, peer.port, host.host.partition("%")[0].removeprefix("::ffff:"), host.port)
 
     # --- from Twisted ---
 

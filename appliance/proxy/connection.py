@@ -43,6 +43,9 @@ class Owner(Protocol):
     def closed(self, connection: UpstreamConnection) -> None:
         """The connection is gone."""
 
+    def failed(self, error: UpstreamError) -> None:
+        """The upstream is to blame for a request that was not answered."""
+
 
 @implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
 class UpstreamConnection:
@@ -67,8 +70,10 @@ class UpstreamConnection:
         "_timeouts",
         "_unsent",
         "_write_closed",
+        "answers",
         "deadline",
         "exchanges",
+        "sent",
         "transport",
     )
 
@@ -80,6 +85,10 @@ class UpstreamConnection:
         self.deadline = NEVER
         self.exchanges = 0
         """How many requests were sent over it."""
+        self.answers = 0
+        """To how many of them a response began."""
+        self.sent = 0.0
+        """When the last one was."""
         self._state = _IDLE
         self._exchange: Exchange | None = None
         self._buffer = b""
@@ -107,7 +116,8 @@ class UpstreamConnection:
         self.exchanges += 1
         self._chunked = request.framing == CHUNKED and not ended
         self._request_ended = ended
-        self._renew_deadline()
+        self.sent = self._deadlines.seconds()
+        self.deadline = self.sent + self._timeouts.first_byte if ended else NEVER
         if request.framing == CHUNKED:
             if body:
                 body = chunk(body)
@@ -235,9 +245,17 @@ class UpstreamConnection:
         elif state == _BODY:
             exchange.upstream_failed(UpstreamError("body", f"the connection was {how} before the response's end"))
         elif self._buffer or self._informational:
-            exchange.upstream_failed(UpstreamError("head", f"the connection was {how} within the response header"))
+            self._blame(exchange, UpstreamError("head", f"the connection was {how} within the response header"))
         else:
-            exchange.upstream_unanswered(self, UpstreamError("head", f"the connection was {how} before any response"))
+            error = UpstreamError("head", f"the connection was {how} before any response")
+            if self.exchanges == 1:  # one that was idle may have been closed for that
+                self._owner.failed(error)
+            exchange.upstream_unanswered(self, error)
+
+    def _blame(self, exchange: Exchange, error: UpstreamError) -> None:
+        """The upstream did not answer, or not in HTTP."""
+        self._owner.failed(error)
+        exchange.upstream_failed(error)
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the upstream does not take the request's body as fast as it comes."""
@@ -279,7 +297,9 @@ class UpstreamConnection:
             error = UpstreamError("head", f"it did not answer within {self._timeouts.first_byte:g} s", 504)
         else:
             error = UpstreamError("body", f"it sent nothing of the response for {self._timeouts.body:g} s", 504)
-        exchange.upstream_failed(error)
+            exchange.upstream_failed(error)
+            return
+        self._blame(exchange, error)
 
     def _renew_deadline(self) -> None:
         """Allow the upstream its time for whatever is its turn to do; NEVER while the turn is the client's."""
@@ -316,6 +336,7 @@ class UpstreamConnection:
         if not response.keep_alive or response.framing == UNTIL_CLOSE:
             self._reusable = False
         self._state = _BODY
+        self.answers += 1
         self._body = reader_for(response.framing)
         exchange.response_head(response)
         if self._body.done:
@@ -334,6 +355,7 @@ class UpstreamConnection:
                 self._fail(exchange, UpstreamError("head", "it switched protocols without having been asked to"))
                 return
             self._state = _TUNNEL
+            self.answers += 1
             self._reusable = False
             self.deadline = NEVER
             exchange.switched(response)
@@ -380,7 +402,7 @@ class UpstreamConnection:
 
     def _fail(self, exchange: Exchange, error: UpstreamError) -> None:
         self.abandon()
-        exchange.upstream_failed(error)
+        self._blame(exchange, error)
 
     def logPrefix(self) -> str:
         """See ILoggingContext."""

@@ -10,6 +10,7 @@ from typing import Protocol
 from appliance.errors import UpstreamError
 from appliance.http.message import NO_BODY, UNTIL_CLOSE, RequestHead, ResponseHead
 from appliance.proxy.connection import UpstreamConnection
+from appliance.proxyprotocol import Connection
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110 section 9.2.2)."""
@@ -17,6 +18,14 @@ IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"
 
 class Downstream(Protocol):
     """The client's side: `http.server.ServerConnection`, or a stream of a later HTTP version."""
+
+    @property
+    def client(self) -> str:
+        """The client's IP address; empty if it has none."""
+
+    @property
+    def ends(self) -> Connection | None:
+        """Both ends of the client's connection; None if they have no addresses."""
 
     def send_continue(self) -> None:
         """Ask for the body, if the client waits to be asked."""
@@ -67,6 +76,9 @@ class Upstream(Protocol):
     def acquire(self, exchange: Exchange, fresh: bool) -> None:
         """Answer with ``upstream_ready`` or ``upstream_failed``, at once or later; ``fresh``: not a reused one."""
 
+    def may_replay(self, connection: UpstreamConnection, replays: int) -> bool:
+        """Whether a request that may be sent again should be: ``connection`` ended before any byte of a response."""
+
     def forget(self, exchange: Exchange) -> None:
         """The exchange does not wait for a connection any more."""
 
@@ -84,7 +96,7 @@ class Exchange:
         "_early",
         "_head",
         "_paused",
-        "_replayed",
+        "_replays",
         "_request_ended",
         "_upstream",
         "request",
@@ -101,7 +113,7 @@ class Exchange:
         """Pieces of the body that came before the upstream was ready: one read's worth at the most."""
         self._request_ended = request.framing == NO_BODY
         self._began = False
-        self._replayed = False
+        self._replays = 0
         self._paused = False
         self.until_close = False
         """Whether the response's body ends with the upstream's connection."""
@@ -150,6 +162,16 @@ class Exchange:
     # --- from the pool ---
 
     @property
+    def client(self) -> str:
+        """The client's IP address; empty if it has none."""
+        return self._downstream.client
+
+    @property
+    def ends(self) -> Connection | None:
+        """Both ends of the client's connection; None if they have no addresses."""
+        return self._downstream.ends
+
+    @property
     def replayable(self) -> bool:
         """Whether the request may be sent a second time: idempotent, and none of its body gone already."""
         return self.request.framing == NO_BODY and self.request.method in IDEMPOTENT and not self.request.upgrade
@@ -170,10 +192,10 @@ class Exchange:
     # --- from the upstream's side ---
 
     def upstream_unanswered(self, connection: UpstreamConnection, error: UpstreamError) -> None:
-        """The connection ended before any byte of a response: a reused one may have been closed while idle."""
+        """The connection ended before any byte of a response: closed while idle, or by an application that restarts."""
         self._connection = None
-        if connection.exchanges > 1 and self.replayable and not self._replayed:
-            self._replayed = True
+        if self.replayable and self._upstream.may_replay(connection, self._replays):
+            self._replays += 1
             self._upstream.acquire(self, True)
         else:
             self.upstream_failed(error)

@@ -6,96 +6,50 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IAddress
-from twisted.internet.ssl import optionsForClientTLS
-from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.python.failure import Failure
-
+from appliance import proxyprotocol
 from appliance.config import Timeouts, UpstreamAddress
 from appliance.deadlines import Deadlines
 from appliance.errors import UpstreamError
 from appliance.immediate import connect_tcp, connect_unix
 from appliance.proxy.connection import UpstreamConnection
+from appliance.proxy.dial import Dial, UpstreamTls
+from appliance.proxy.hostnames import HostNames
 
-
-class Dial:
-    """One attempt to connect: ends with exactly one call of ``connected`` or ``failed``, unless it is cancelled."""
-
-    noisy = False
-
-    def __init__(
-        self,
-        pool: Pool,
-        connected: Callable[[UpstreamConnection], None],
-        failed: Callable[[UpstreamError], None],
-    ) -> None:
-        self._pool = pool
-        self._connected = connected
-        self._failed = failed
-        self._connector: Any = None
-        self._cancelled = False
-
-    def cancel(self) -> None:
-        """Nobody waits for it any more."""
-        self._cancelled = True
-        if self._connector is not None:
-            self._connector.stopConnecting()
-
-    def buildProtocol(self, address: IAddress) -> DialledConnection:
-        """See IProtocolFactory."""
-        return DialledConnection(self, self._pool)
-
-    def made(self, connection: UpstreamConnection) -> None:
-        """The connection stands."""
-        self._connected(connection)
-
-    def doStart(self) -> None:
-        """See IProtocolFactory."""
-
-    def doStop(self) -> None:
-        """See IProtocolFactory."""
-
-    def startedConnecting(self, connector: Any) -> None:
-        """See IConnector."""
-        self._connector = connector
-
-    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
-        """See IConnector."""
-        self._connector = None
-        if not self._cancelled:
-            self._failed(UpstreamError("connect", reason.getErrorMessage()))
-
-    def clientConnectionLost(self, connector: Any, reason: Failure) -> None:
-        """See IConnector: the connection itself knows."""
-
-
-class DialledConnection(UpstreamConnection):
-    """A connection that tells its dial once it stands."""
-
-    __slots__ = ("_dial", "_pool")
-
-    def __init__(self, dial: Dial, pool: Pool) -> None:
-        super().__init__(pool, pool.deadlines, pool.timeouts)
-        self._pool = pool
-        self._dial: Dial | None = dial
-
-    def makeConnection(self, transport: Any) -> None:
-        """See IProtocol."""
-        super().makeConnection(transport)
-        self._pool.opened(self)
-        dial, self._dial = self._dial, None
-        assert dial is not None
-        dial.made(self)
+DIALS_AT_ONCE = 64
+"""Connections being opened at once to one address: no more than a listening socket's queue is likely to hold."""
 
 
 class Pool:
     """Owner of all connections to one address. The one used last is used next, so that a lull lets the others end."""
 
-    def __init__(self, reactor: Any, address: UpstreamAddress, deadlines: Deadlines, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        address: UpstreamAddress,
+        deadlines: Deadlines,
+        timeouts: Timeouts,
+        *,
+        names: HostNames | None = None,
+        tls: UpstreamTls | None = None,
+        send_proxy: str | None = None,
+        max_connections: int | None = None,
+    ) -> None:
+        """``send_proxy`` is a version of the PROXY protocol: each connection is then about one client's one request."""
+        self.reactor = reactor
         self.address = address
         self.deadlines = deadlines
         self.timeouts = timeouts
-        self._reactor = reactor
+        self.names = names or HostNames(reactor)
+        self.tls = tls or (UpstreamTls(address.host, None) if address.tls else None)
+        self.dialling = 0
+        """How many connections are being opened."""
+        self.freed: Callable[[UpstreamConnection | None], None] | None = None
+        """While somebody wants to know: called when a connection came back, was closed (with it) or dialled (None)."""
+        self.blamed: Callable[[UpstreamError], None] | None = None
+        """Called when a request failed by the upstream's fault."""
+        self._announce = proxyprotocol.WRITERS[send_proxy] if send_proxy else None
+        self._most = max_connections
+        self._turn = 0
         self._idle: list[UpstreamConnection] = []
         self._all: set[UpstreamConnection] = set()
         self._closing = False
@@ -110,6 +64,22 @@ class Pool:
         """How many of them wait for a request."""
         return len(self._idle)
 
+    @property
+    def room(self) -> bool:
+        """Whether one more may be opened."""
+        dialling = self.dialling
+        return dialling < DIALS_AT_ONCE and (self._most is None or len(self._all) + dialling < self._most)
+
+    @property
+    def announces(self) -> bool:
+        """Whether connections begin with the PROXY protocol."""
+        return self._announce is not None
+
+    def turn(self) -> int:
+        """A number that grows by one each time."""
+        self._turn += 1
+        return self._turn
+
     def take_idle(self, probe: bool) -> UpstreamConnection | None:
         """An idle connection, if there is a good one.
 
@@ -123,35 +93,53 @@ class Pool:
             connection.close()
         return None
 
-    def dial(self, connected: Callable[[UpstreamConnection], None], failed: Callable[[UpstreamError], None]) -> Dial:
-        """Open a connection; see Dial."""
-        dial = Dial(self, connected, failed)
+    def dial(
+        self,
+        connected: Callable[[UpstreamConnection], None],
+        failed: Callable[[UpstreamError], None],
+        client: proxyprotocol.Connection | None = None,
+    ) -> Dial:
+        """A connection to be opened, whatever the bound; see Dial. ``client`` is whom it is for, if anybody."""
+        return Dial(self, connected, failed, self._announce(client) if self._announce is not None else b"")
+
+    def connect(self, host: str, factory: Any, timeout: float) -> None:
+        """Have the reactor connect to the UNIX socket, or to the port at ``host``, an IP address; see Dial."""
         address = self.address
-        factory: Any = dial
-        if address.tls:
-            factory = TLSMemoryBIOFactory(optionsForClientTLS(address.host), True, factory)
         if address.path:
-            connect_unix(self._reactor, address.path, factory, self.timeouts.connect)
+            connect_unix(self.reactor, address.path, factory, timeout)
         else:
-            connect_tcp(self._reactor, address.host, address.port, factory, self.timeouts.connect)
-        return dial
+            connect_tcp(self.reactor, host, address.port, factory, timeout)
 
     def opened(self, connection: UpstreamConnection) -> None:
         """A connection stands."""
         self._all.add(connection)
 
+    def dialled(self) -> None:
+        """A dial has ended."""
+        if self.freed is not None:
+            self.freed(None)
+
     def released(self, connection: UpstreamConnection) -> None:
         """See connection.Owner."""
-        if self._closing:
+        if self._closing or self._announce is not None:
             connection.close()
-        else:
-            self._idle.append(connection)
+            return
+        self._idle.append(connection)
+        if self.freed is not None:
+            self.freed(connection)
 
     def closed(self, connection: UpstreamConnection) -> None:
         """See connection.Owner."""
         self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        if self.freed is not None:
+            self.freed(connection)
+
+    def failed(self, error: UpstreamError) -> None:
+        """See connection.Owner."""
+        if self.blamed is not None:
+            self.blamed(error)
 
     def close(self) -> None:
         """Close the idle connections now and the others when they are released."""
@@ -162,7 +150,8 @@ class Pool:
 
 def _has_news(connection: UpstreamConnection) -> bool:
     """Whether an idle connection's socket has something to read: bytes nobody asked for, or its end."""
-    handle = connection.transport.getHandle()
+    transport = connection.transport
+    handle = getattr(getattr(transport, "transport", transport), "socket", None)  # below TLS, where there is TLS
     if not isinstance(handle, socket.socket):
         return False
     try:
