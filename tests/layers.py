@@ -58,6 +58,7 @@ ADAPTERS = [
     "appliance.acme.client",
     "appliance.acme.issuance",
     "appliance.acme.issuer",
+    "appliance.acme.responders",
     "appliance.acme.tlsalpn",
     "appliance.ca.memory",
     "appliance.ca.resource",

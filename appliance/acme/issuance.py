@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from attrs import frozen
@@ -35,11 +35,13 @@ from appliance.acme.order import (
     spoiled,
     unsuited,
 )
+from appliance.acme.responders import Responders
 from appliance.errors import (
     AcmeConnectionError,
     AcmeError,
     AcmeProblemError,
     AcmeProtocolError,
+    ApplianceError,
     CertificateError,
     Problem,
 )
@@ -80,11 +82,9 @@ class _Attempt:
 
 
 class Issuance:
-    """One order for ``names``; ``run`` it once. ``responders`` by challenge type, in order of preference."""
+    """One order for ``names``; ``run`` it once. ``responders`` prove its names, and are told how it went."""
 
-    def __init__(
-        self, clock: IReactorTime, account: Account, responders: Mapping[str, IResponder], names: tuple[str, ...]
-    ) -> None:
+    def __init__(self, clock: IReactorTime, account: Account, responders: Responders, names: tuple[str, ...]) -> None:
         self._clock = clock
         self._account = account
         self._responders = responders
@@ -142,11 +142,12 @@ class Issuance:
         for url in order.authorizations:
             authorization = self._parse_authorization(await self._account.fetch(url, f"authorization {self._for}"))
             if authorization.status == "pending":
-                challenge = choose(authorization, self._responders)
+                responders = self._responders.for_name(authorization.name)
+                challenge = choose(authorization, responders)
                 if challenge is None:
-                    failures[authorization.name] = unsuited(authorization, self._responders)
+                    failures[authorization.name] = unsuited(authorization, responders)
                 else:
-                    attempts.append(self._attempt(url, authorization, challenge))
+                    attempts.append(self._attempt(url, authorization, challenge, responders[challenge.type]))
             elif authorization.status != "valid":
                 failures[authorization.name] = failure(authorization)
         if failures:
@@ -162,10 +163,10 @@ class Issuance:
             raise AcmeProtocolError(f"authorization {self._for}: the CA sent one for {authorization.name!r}")
         return authorization
 
-    def _attempt(self, url: str, authorization: Authorization, challenge: Challenge) -> _Attempt:
+    def _attempt(self, url: str, authorization: Authorization, challenge: Challenge, responder: IResponder) -> _Attempt:
         presented = PresentedChallenge(challenge.type, challenge.token)
         response = ChallengeResponse(self._account.key.key_authorization(challenge.token))
-        return _Attempt(url, authorization, challenge, self._responders[challenge.type], presented, response)
+        return _Attempt(url, authorization, challenge, responder, presented, response)
 
     async def _prove(self, attempts: Sequence[_Attempt]) -> dict[str, Problem]:
         """Present all challenges, have them checked, withdraw them only when all are settled, whatever happens.
@@ -199,6 +200,9 @@ class Issuance:
                 failures[attempt.name] = Problem("timeout", detail)
             elif settled.status != "valid":
                 failures[attempt.name] = failure(settled)
+                self._responders.failed(attempt.name, attempt.challenge.type)
+            else:
+                self._responders.proved(attempt.name, attempt.challenge.type)
         return failures
 
     async def _together(self, calls: Sequence[tuple[str, Callable[[], object]]]) -> dict[str, Problem]:
@@ -211,7 +215,8 @@ class Issuance:
                 assert isinstance(result, Failure)
                 if result.check(CancelledError):
                     result.raiseException()
-                log.failure("{name}: its responder failed", result, name=name)
+                if not result.check(ApplianceError):  # which speaks for itself
+                    log.failure("{name}: its responder failed", result, name=name)
                 failures[name] = Problem("responder", result.getErrorMessage() or repr(result.value))
         return failures
 

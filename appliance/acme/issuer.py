@@ -17,6 +17,7 @@ from txacme.interfaces import IResponder  # type: ignore[import-untyped]
 from appliance.acme.account import Account, open_account
 from appliance.acme.client import AcmeClient
 from appliance.acme.issuance import Issuance
+from appliance.acme.responders import Responders
 from appliance.config import Acme
 from appliance.errors import AcmeProblemError
 from appliance.store import Defer
@@ -39,12 +40,13 @@ class Issuer:
         agent: IAgent,
         acme: Acme,
         state_dir: Path,
-        responders: Sequence[IResponder],
+        responders: Responders | Sequence[IResponder],
         *,
         now: Callable[[], datetime],
         defer: Defer,
     ) -> None:
-        """``agent``: a :class:`~appliance.acme.client.CaAgent`. ``responders`` in order of preference.
+        """``agent``: a :class:`~appliance.acme.client.CaAgent`. ``responders`` in order of preference, for
+        all names unless they say otherwise.
 
         ``now`` is the wall clock (aware, UTC); ``defer`` runs disk work in a thread.
         """
@@ -52,9 +54,7 @@ class Issuer:
         self._client = AcmeClient(clock, agent, acme.directory, now)
         self._acme = acme
         self._state_dir = state_dir
-        self._responders: dict[str, IResponder] = {}
-        for responder in responders:
-            self._responders.setdefault(responder.challenge_type, responder)
+        self._responders = responders if isinstance(responders, Responders) else Responders(responders)
         self._now = now
         self._defer = defer
         self._account: Account | None = None

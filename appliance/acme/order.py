@@ -160,7 +160,8 @@ ADVICE: Mapping[str, str] = {
     "rateLimited": "Wait for the time the CA names; more attempts only make it longer.",
     "rejectedIdentifier": "This CA does not certify {name}: take it out of the site's names, or use another CA.",
     "unsupportedIdentifier": "This CA does not certify {name}: take it out of the site's names, or use another CA.",
-    "unsupportedChallenge": "Wildcards need DNS-01: set up a responder for it, or take {name} out of the site's names.",
+    "unsupportedChallenge": "Let the site use a challenge that the CA offers (wildcards need DNS-01, set up in"
+    " [acme.dns]), or take {name} out of its names.",
     "responder": "The challenge for {name} could not be published: see to that responder's settings.",
     "timeout": "The CA is slow or has trouble of its own: this is tried again.",
     "serverInternal": "The CA has trouble of its own: this is tried again.",
