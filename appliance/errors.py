@@ -1,4 +1,4 @@
-"""The one error tree. What an operator may read is ``str(error)``: the site or key, the step, what was seen, what to do."""
+"""The one error tree. ``str(error)`` is for the operator: the site or key, the step, what was seen, what to do."""
 
 from __future__ import annotations
 

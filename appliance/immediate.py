@@ -73,6 +73,13 @@ class ImmediatePort(tcp.Port):
 
     transport = ImmediateServer
 
+    def createInternetSocket(self) -> socket.socket:
+        """The socket to bind; one for every address (``::``) takes IPv4 too, whatever the system's default."""
+        made: socket.socket = super().createInternetSocket()
+        if self.addressFamily == socket.AF_INET6 and self.interface == "::":
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        return made
+
     def startListening(self) -> None:
         """Listen. Linux hands TCP_NODELAY down to what is accepted: one call here instead of one a connection."""
         super().startListening()

@@ -113,8 +113,8 @@ class Listener(Service):
             port.stopReading()  # type: ignore[no-untyped-call]
             self._when_ready().addCallback(lambda _: self._accept(port))
 
-    def _accept(self, port: Any) -> None:
-        if self._port is port:
+    def _accept(self, port: FileDescriptor) -> None:
+        if port.connected:  # not closed in the meantime
             port.startReading()
 
     async def close(self) -> None:

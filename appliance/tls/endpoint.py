@@ -9,10 +9,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
@@ -36,8 +38,19 @@ class PlainListening:
     def listenTCP(
         self, port: int, factory: IProtocolFactory, backlog: int = BACKLOG, interface: str = ""
     ) -> IListeningPort:
-        """``IReactorTCP.listenTCP``; ``backlog`` is at least `BACKLOG`. Raises ``CannotListenError``."""
-        return self._listen(self._tcp_port(port, factory, max(backlog, BACKLOG), interface, self._reactor))
+        """``IReactorTCP.listenTCP``; ``backlog`` is at least `BACKLOG`. Raises ``CannotListenError``.
+
+        Without an ``interface`` it listens on every address, IPv6 ones included: a name with an AAAA record is reached
+        over IPv6 first, by browsers and CAs alike.
+        """
+        backlog = max(backlog, BACKLOG)
+        if not interface:
+            try:
+                return self._listen(self._tcp_port(port, factory, backlog, "::", self._reactor))
+            except (CannotListenError, OSError) as error:
+                if _number(error) not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):  # a machine without IPv6
+                    raise
+        return self._listen(self._tcp_port(port, factory, backlog, interface, self._reactor))
 
     def listenUNIX(
         self, address: bytes, factory: IProtocolFactory, backlog: int = BACKLOG, mode: int = 0o666, wantPID: int = 0
@@ -65,6 +78,11 @@ class PlainListening:
         port.startListening()
         listening: IListeningPort = port
         return listening
+
+
+def _number(error: CannotListenError | OSError) -> int | None:
+    cause = error.socketError if isinstance(error, CannotListenError) else error
+    return getattr(cause, "errno", None)
 
 
 class TlsListening(PlainListening):

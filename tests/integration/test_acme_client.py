@@ -113,7 +113,7 @@ class PebbleCase(TestCase):
         self.pages = ChallengePages(self.pending)
         port = clock.listenTCP(self.pebble.settings.http_port, Site(self.pages), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        self.state_dir = Path(self.mktemp())  # type: ignore[no-untyped-call]
+        self.state_dir = Path(self.enterContext(tempfile.TemporaryDirectory())) / "new"
         self.acme = Acme(self.pebble.directory_url, "ops@example.test", agree_tos=True, ca_file=self.pebble.ca_file)
 
     def issuer(self, *responders: Any, **changes: Any) -> Issuer:
@@ -386,7 +386,7 @@ class BadServers(TestCase):
         certificate = make_certificate(names)
         port = clock.listenSSL(0, Site(notFound()), OneCertificate(certificate), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        ca_file = Path(self.mktemp())  # type: ignore[no-untyped-call]
+        ca_file = Path(self.enterContext(tempfile.TemporaryDirectory())) / "new"
         ca_file.write_bytes(shared_authority().pem)
         client = self.client(f"https://127.0.0.1:{port.getHost().port}/dir", ca_file if trusted else None)
         error = await refusal(AcmeError, client.directory())

@@ -21,10 +21,11 @@ from appliance.acme.messages import (
 )
 from appliance.errors import AcmeProtocolError
 
-KEYS = (
-    "type url status token error detail identifier identifiers value challenges wildcard authorizations finalize"
-    " certificate newNonce newAccount newOrder meta profiles contact subproblems"
-).split()
+KEYS = [
+    *("type", "url", "status", "token", "error", "detail", "identifier", "identifiers", "value", "challenges"),
+    *("wildcard", "authorizations", "finalize", "certificate", "newNonce", "newAccount", "newOrder", "meta"),
+    *("profiles", "contact", "subproblems"),
+]
 TEXTS = st.sampled_from(["https://ca.test/x", "http-01", "dns", "pending", "valid", "invalid", "a.test"]) | st.text()
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
 JSON = st.recursive(

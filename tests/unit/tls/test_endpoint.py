@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -146,3 +147,28 @@ def test_taken_port(running: Loop, tls: TlsListening, factory: Any) -> None:
         taken.listen()
         with pytest.raises(CannotListenError):
             tls.listenTCP(taken.getsockname()[1], factory, interface="127.0.0.1")
+
+
+def test_every_address_means_ipv6_too(running: Loop, factory: Factory) -> None:
+    """``tcp:443`` is reached over IPv4 and IPv6, by one socket."""
+    port = result(serverFromString(PlainListening(running.reactor), "tcp:0").listen(factory))
+    number = port.getHost().port
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family) as client:
+            client.connect((address, number))
+    port.stopListening()
+
+
+def test_without_ipv6_every_address_is_ipv4(running: Loop, factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel without IPv6 is no reason not to listen."""
+    real = socket.socket
+
+    def without_ipv6(family: int = socket.AF_INET, *arguments: int, **more: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return real(family, *arguments, **more)
+
+    monkeypatch.setattr(socket, "socket", without_ipv6)
+    port = result(serverFromString(PlainListening(running.reactor), "tcp:0").listen(factory))
+    assert port.getHost().host == "0.0.0.0"
+    port.stopListening()
