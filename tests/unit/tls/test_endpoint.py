@@ -156,7 +156,6 @@ def test_every_address_means_ipv6_too(running: Loop, factory: Factory) -> None:
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         with socket.socket(family) as client:
             client.connect((address, number))
-    port.stopListening()
 
 
 def test_without_ipv6_every_address_is_ipv4(running: Loop, factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,4 +170,3 @@ def test_without_ipv6_every_address_is_ipv4(running: Loop, factory: Factory, mon
     monkeypatch.setattr(socket, "socket", without_ipv6)
     port = result(serverFromString(PlainListening(running.reactor), "tcp:0").listen(factory))
     assert port.getHost().host == "0.0.0.0"
-    port.stopListening()
