@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
@@ -87,6 +88,12 @@ class Site:
     names: tuple[str, ...]
     """Lower-case, A-labels; the first one names the site in logs, on disk and in commands."""
     routes: tuple[Route, ...]
+    issuer: tuple[str, ...] = ()
+    """The CAs for it, by name, in order of preference; all of them, in the order of ``Acme.authorities``, if empty."""
+    profile: str | None = None
+    """In place of the CA's."""
+    key_type: str | None = None
+    """In place of ``Acme.key_type``."""
 
     @property
     def name(self) -> str:
@@ -114,8 +121,8 @@ class ExternalAccount:
 
 
 @frozen
-class Acme:
-    """Where certificates come from."""
+class CertificateAuthority:
+    """A CA, our account there, and what is asked of it."""
 
     directory: str = LETS_ENCRYPT
     email: str | None = None
@@ -123,6 +130,36 @@ class Acme:
     ca_file: Path | None = None
     """PEM certificates trusted for the directory's own TLS, beside the system's."""
     external_account: ExternalAccount | None = None
+    profile: str | None = None
+    """What the CA calls the kind of certificate that is wanted; None leaves it to the CA."""
+    preferred_chain: str | None = None
+    """The common name of the root that chains should end at."""
+    name: str = ""
+    """For the site's ``issuer`` key, logs and commands."""
+
+    @property
+    def label(self) -> str:
+        """Its name, or its directory's host."""
+        return self.name or urlsplit(self.directory).netloc
+
+
+@frozen
+class Acme(CertificateAuthority):
+    """Where certificates come from: one CA, or several in order of preference."""
+
+    issuer: tuple[CertificateAuthority, ...] = ()
+    """If there are any, these are the CAs, and the keys of this table only defaults for theirs."""
+    key_type: str = "p256"
+    """One of ``acme.keys.TYPES``."""
+    max_orders: int = 8
+    """How many orders are begun at once."""
+    rehearsal: str | None = None
+    """The directory of a CA where a site's first certificate is tried before, and thrown away."""
+
+    @property
+    def authorities(self) -> tuple[CertificateAuthority, ...]:
+        """The CAs, the preferred one first."""
+        return self.issuer or (self,)
 
 
 @frozen

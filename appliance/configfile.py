@@ -16,9 +16,12 @@ from typing import Any
 from attrs import evolve, frozen
 
 from appliance import values
+from appliance.acme import keys
 from appliance.config import (
+    LETS_ENCRYPT,
     Acme,
     Backend,
+    CertificateAuthority,
     Configuration,
     ExternalAccount,
     HealthCheck,
@@ -52,6 +55,9 @@ def _site(
     names: tuple[str, ...],
     upstream: tuple[UpstreamAddress, ...] = (),
     route: tuple[Route, ...] = (),
+    issuer: tuple[str, ...] = (),
+    profile: str | None = None,
+    key_type: str | None = None,
     **backend: Any,
 ) -> Site:
     """Join the short form, ``upstream``, and the long one, ``[[site.route]]``."""
@@ -61,7 +67,8 @@ def _site(
         place.at("upstream").note('is what "/" goes to, and a route for "/" is there too: leave one of them out')
     for key in backend if not upstream else ():
         place.at(key).note("is about the site's own upstream, which it has not: put it into a [[site.route]]")
-    return Site(names, (*route, Route("/", upstream, backend=_backend(**backend))) if upstream else route)
+    routes = (*route, Route("/", upstream, backend=_backend(**backend))) if upstream else route
+    return Site(names, routes, issuer, profile, key_type)
 
 
 def _route(path: str, upstream: tuple[UpstreamAddress, ...], strip_prefix: bool = False, **backend: Any) -> Route:
@@ -81,6 +88,32 @@ def _external_account(
     return ExternalAccount(kid, key)
 
 
+def _acme(place: Place, issuer: tuple[Mapping[str, Any], ...] = (), directory: str | None = None, **given: Any) -> Acme:
+    """Hand the table's own keys down to the issuers as defaults."""
+    if issuer and directory is not None:
+        place.at("directory").note("is for a single CA, and there are [[acme.issuer]] tables: move it into one of them")
+    defaults = {key: given[key] for key in ("email", "agree_tos", "ca_file") if key in given}
+    issuers = tuple(CertificateAuthority(**{**defaults, **each}) for each in issuer)
+    return Acme(directory=directory or LETS_ENCRYPT, issuer=issuers, **given)
+
+
+def _configuration(place: Place, site: tuple[Site, ...], **others: Any) -> Configuration:
+    """Check what one table says about another."""
+    configuration = Configuration(sites=site, **others)
+    known = [authority.label for authority in configuration.acme.authorities]
+    unknown = [
+        (place.at("site").at(number).at("issuer"), name)
+        for number, each in enumerate(site)
+        for name in each.issuer
+        if name not in known
+    ]
+    for where, name in unknown:
+        where.note(f'has "{name}", which no [[acme.issuer]] is named; there are {", ".join(known)}')
+    if unknown:
+        raise Refused
+    return configuration
+
+
 def _agreed(value: object, place: Place) -> bool:
     if not values.boolean(value, place):
         raise Refused(f"must be true; {WHY_AGREE}")
@@ -97,6 +130,8 @@ WEIGHTED = Table(
 def _upstream(value: object, place: Place) -> UpstreamAddress:
     return WEIGHTED(value, place) if isinstance(value, Mapping) else values.upstream(value, place)
 
+
+KEY_TYPE = values.one_of(*keys.TYPES)
 
 UPSTREAMS = Many(unique(_upstream, depth=-1), or_one=True)
 ENDPOINTS = Many(unique(values.endpoint), or_one=True)
@@ -142,6 +177,9 @@ ROUTE = Table(
 SITE = Table(
     {
         "names": Many(unique(values.domain_name)),
+        "issuer": Many(values.text, or_one=True),
+        "profile": values.text,
+        "key_type": KEY_TYPE,
         "upstream": UPSTREAMS,
         "route": Many(ROUTE),
         **BACKEND,
@@ -163,16 +201,37 @@ EXTERNAL_ACCOUNT = Table(
     at_place=True,
 )
 
+AUTHORITY: dict[str, Reader[Any]] = {
+    "email": values.email,
+    "ca_file": values.certificates_file,
+    "external_account": EXTERNAL_ACCOUNT,
+    "profile": values.text,
+    "preferred_chain": values.text,
+}
+
+ISSUER = Table(
+    {"name": unique(values.text), "directory": unique(values.directory_url), **AUTHORITY},
+    dict,
+    required={
+        "name": "what sites and messages call this CA",
+        "directory": "where the CA is",
+    },
+)
+
 ACME = Table(
     {
+        "name": values.text,
         "directory": values.directory_url,
-        "email": values.email,
         "agree_tos": _agreed,
-        "ca_file": values.certificates_file,
-        "external_account": EXTERNAL_ACCOUNT,
+        **AUTHORITY,
+        "issuer": Many(ISSUER),
+        "key_type": KEY_TYPE,
+        "max_orders": values.whole(1, 1000),
+        "rehearsal": values.directory_url,
     },
-    Acme,
+    _acme,
     required={"agree_tos": f"set it to true; {WHY_AGREE}"},
+    at_place=True,
 )
 
 LIMITS = Table(
@@ -209,11 +268,12 @@ CONFIGURATION = Table(
         "timeouts": TIMEOUTS,
         "site": Many(SITE),
     },
-    lambda site, **rest: Configuration(sites=site, **rest),
+    _configuration,
     required={
         "acme": f"the table with agree_tos = true in it; {WHY_AGREE}",
         "site": "at least one [[site]] with names and an upstream",
     },
+    at_place=True,
 )
 
 

@@ -21,7 +21,7 @@ from appliance import atomicfile
 from appliance.acme import messages
 from appliance.acme.client import AcmeClient, Answer
 from appliance.acme.jose import AccountKey
-from appliance.config import Acme
+from appliance.config import CertificateAuthority as Authority
 from appliance.errors import AcmeError, AcmeProblemError, AcmeProtocolError, StoreError
 from appliance.store import Defer
 
@@ -125,7 +125,13 @@ def _parse_details(content: bytes | None) -> tuple[str | None, tuple[str, ...]]:
 
 
 async def open_account(
-    client: AcmeClient, acme: Acme, state_dir: Path, now: Callable[[], datetime], defer: Defer, *, forget: bool = False
+    client: AcmeClient,
+    acme: Authority,
+    state_dir: Path,
+    now: Callable[[], datetime],
+    defer: Defer,
+    *,
+    forget: bool = False,
 ) -> Account:
     """The account of ``acme``'s CA: from its files, else registered with the key in them, else with a new key.
 
@@ -149,7 +155,7 @@ async def open_account(
     return account
 
 
-async def _register(client: AcmeClient, acme: Acme, key: AccountKey, contact: tuple[str, ...]) -> Account:
+async def _register(client: AcmeClient, acme: Authority, key: AccountKey, contact: tuple[str, ...]) -> Account:
     """``newAccount``; for a key that the CA knows it answers with that account (section 7.3.1)."""
     directory = await client.directory()
     if directory.terms_of_service is not None and not acme.agree_tos:

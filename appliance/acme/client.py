@@ -160,6 +160,10 @@ class AcmeClient:
             self._directory_since = self._clock.seconds()
         return self._directory
 
+    async def get(self, url: str, step: str) -> Answer:
+        """GET, unsigned: only renewal information is asked for so (RFC 9773 section 4.1). Raises as :meth:`post`."""
+        return await self._exchange("GET", url, None, step)
+
     async def post(
         self, url: str, payload: object | None, *, key: AccountKey, kid: str | None = None, step: str
     ) -> Answer:

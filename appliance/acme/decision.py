@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 
 from attrs import field, frozen
 
-from appliance.acme.schedule import LONGEST_RETRY_AFTER, SHORT_LIFE, SKEW, is_expiring, is_valid, next_renewal
+from appliance.acme.ari import LATEST_CHECK, Suggestion
+from appliance.acme.losses import names_to_order, still_lost
+from appliance.acme.schedule import (
+    LONGEST_RETRY_AFTER,
+    SHORT_LIFE,
+    SKEW,
+    is_expiring,
+    is_valid,
+    last_safe_moment,
+    next_renewal,
+)
 from appliance.acme.state import RenewalState
 from appliance.errors import CertificateError
 from appliance.tls.certificate import Certificate
@@ -23,6 +33,8 @@ class Step(Enum):
     """Write the certificate that is not saved yet."""
     INSTALL = "install"
     """Serve the newest certificate."""
+    ASK = "ask"
+    """Ask the CA when it would like to renew the certificate."""
     RENEW = "renew"
     """Order a new certificate."""
     WAIT = "wait"
@@ -36,6 +48,8 @@ class Action:
     step: Step
     at: datetime
     reason: str
+    look: datetime | None = None
+    """When to look again, if something less than this action comes before it."""
 
 
 @frozen
@@ -54,6 +68,12 @@ class Situation:
     """When to try writing it again; None is at once."""
     spread: float = 0.0
     """See ``schedule.next_renewal``."""
+    asks: bool = False
+    """Whether CAs are asked for renewal information at all."""
+    demanded: str = ""
+    """Why a new certificate is wanted although none is due: an operator's reason; empty if it is not."""
+    gathered: datetime | None = None
+    """After a jump of the wall clock: no renewal before then, so that not all sites that missed theirs go together."""
 
 
 def decide(situation: Situation, now: datetime) -> Action:
@@ -72,17 +92,32 @@ def decide(situation: Situation, now: datetime) -> Action:
             return Action(Step.INSTALL, now, "the new certificate is not saved, but the old one will not do any longer")
     elif stored is not None and serving is not stored and is_valid(stored.not_before, stored.not_after, now):
         return Action(Step.INSTALL, now, "the stored certificate is to be served")
-    due, reason = _due(unsaved or stored or serving, situation, now)
-    allowed = _allowed(situation, now)
-    if allowed is not None and allowed > max(due, now):
-        due, reason = allowed, f"{reason}; after {_failures(situation.state)} not before then"
+    ask = _ask_at(newest(situation), situation, now)
+    if ask is not None and situation.state.inquiry_of(newest(situation)) is None:
+        return Action(Step.ASK, now, "the CA has not been asked yet when to renew the certificate")
+    due, reason = _due(newest(situation), situation, now)
+    for allowed, why in _bars(situation, now):
+        if allowed > max(due, now):
+            due, reason = allowed, f"{reason}; {why} not before then"
     if due <= now:
         return Action(Step.RENEW, now, reason)
+    if ask is not None and ask <= now:
+        return Action(Step.ASK, now, "the CA is asked again when to renew the certificate")
+    return _wait(situation, due, reason, ask, now)
+
+
+def _wait(situation: Situation, due: datetime, reason: str, ask: datetime | None, now: datetime) -> Action:
+    unsaved, stored, serving = situation.unsaved, situation.stored, situation.serving
     if unsaved is not None and situation.store_again is not None and situation.store_again < due:
         due, reason = situation.store_again, "the new certificate could not be saved; it is tried again then"
     elif stored is not None and serving is not stored and now < stored.not_before - SKEW < due:
         due, reason = stored.not_before - SKEW, "the stored certificate is not valid before then: is the clock right?"
-    return Action(Step.WAIT, due, reason)
+    return Action(Step.WAIT, due, reason, due if ask is None else min(due, ask))
+
+
+def newest(situation: Situation) -> Certificate | None:
+    """The certificate that the next one will take the place of."""
+    return situation.unsaved or situation.stored or situation.serving
 
 
 def choose(names: Iterable[str], stored: Mapping[str, Certificate], now: datetime) -> Certificate | None:
@@ -128,24 +163,63 @@ def _is_candidate(certificate: Certificate, names: tuple[str, ...], now: datetim
 def _due(certificate: Certificate | None, situation: Situation, now: datetime) -> tuple[datetime, str]:
     if certificate is None:
         return now, "there is no certificate"
-    uncovered = [name for name in situation.names if not certificate.covers(name)]
+    if situation.demanded:
+        return now, situation.demanded
+    wanted = names_to_order(situation.names, situation.state.losses, certificate, now)
+    uncovered = [name for name in wanted if not certificate.covers(name)]
     if uncovered:
         return now, f"the certificate does not cover {', '.join(uncovered)}"
     if certificate.not_after <= now:
         return now, f"the certificate expired at {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC"
+    due, reason = _scheduled(certificate, situation, now)
+    lost = still_lost(situation.state.losses, situation.names, certificate)
+    again = min(lost, key=lambda loss: loss.next_attempt, default=None)
+    if again is not None and again.next_attempt < due:
+        return again.next_attempt, f"{again.name}, which could not be validated, is tried again"
+    return due, reason
+
+
+def _scheduled(certificate: Certificate, situation: Situation, now: datetime) -> tuple[datetime, str]:
+    """By the CA's suggestion, as long as it stands to it and to reason; else by the certificate's age."""
+    suggestion = suggestion_for(certificate, situation.state)
+    if suggestion is not None and suggestion.is_believed(now):
+        latest = last_safe_moment(certificate.not_before, certificate.not_after)
+        if suggestion.overdue:
+            return min(suggestion.moment, latest), "the CA wants it replaced at once: its window was over already"
+        window = f"from {suggestion.start:%Y-%m-%d %H:%M} to {suggestion.end:%Y-%m-%d %H:%M} UTC"
+        return min(suggestion.moment, latest), f"the CA suggests a moment {window}"
     part = "half" if certificate.not_after - certificate.not_before < SHORT_LIFE else "a third"
     due = next_renewal(certificate.not_before, certificate.not_after, situation.spread)
     return due, f"a certificate is renewed when {part} of its life is left"
 
 
-def _allowed(situation: Situation, now: datetime) -> datetime | None:
-    """Until when failures forbid an attempt; None if they do not, or do not make sense any longer."""
-    state = situation.state
-    if state.next_attempt is None or set(state.names) != set(situation.names):
+def suggestion_for(certificate: Certificate | None, state: RenewalState) -> Suggestion | None:
+    """What the CA suggests for this certificate."""
+    inquiry = state.inquiry_of(certificate)
+    return inquiry.suggestion if inquiry is not None else None
+
+
+def _ask_at(certificate: Certificate | None, situation: Situation, now: datetime) -> datetime | None:
+    """When to ask the CA about the certificate; None if it is not to be asked."""
+    if not situation.asks or certificate is None or certificate.not_after <= now:
         return None
+    inquiry = situation.state.inquiry_of(certificate)
+    if inquiry is None or inquiry.again > now + 2 * LATEST_CHECK:  # the clock was set back
+        return now
+    return inquiry.again
+
+
+def _bars(situation: Situation, now: datetime) -> Iterator[tuple[datetime, str]]:
+    """What forbids an attempt, until when; but for what does not make sense any longer."""
+    state = situation.state
+    if situation.gathered is not None and not situation.demanded:
+        yield situation.gathered, "the clock has jumped, and to spread what that made due"
+    if state.next_attempt is None or set(state.names) != set(situation.names):
+        return
     if state.last_attempt is not None and state.last_attempt > now:
-        return None  # the wall clock was set back: what it said then means nothing now
-    return state.next_attempt if state.next_attempt <= now + _LONGEST_WAIT else None
+        return  # the wall clock was set back: what it said then means nothing now
+    if state.next_attempt <= now + _LONGEST_WAIT:
+        yield state.next_attempt, state.waiting or f"after {_failures(state)}"
 
 
 def _failures(state: RenewalState) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TypeVar
 
-from attrs import frozen
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -15,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txacme.interfaces import IResponder  # type: ignore[import-untyped]
 
+from appliance.acme import keys
 from appliance.acme.account import Account
 from appliance.acme.challenges import ChallengeResponse, PresentedChallenge
 from appliance.acme.client import Answer
@@ -26,6 +26,7 @@ from appliance.acme.order import (
     Progress,
     certificate_request,
     choose,
+    ends_at,
     failed,
     failure,
     identifiers,
@@ -35,6 +36,7 @@ from appliance.acme.order import (
     spoiled,
     unsuited,
 )
+from appliance.acme.request import CertificateRequest, Unfinished
 from appliance.acme.responders import Responders
 from appliance.errors import (
     AcmeConnectionError,
@@ -45,7 +47,7 @@ from appliance.errors import (
     CertificateError,
     Problem,
 )
-from appliance.tls.certificate import Certificate
+from appliance.tls.certificate import Certificate, PrivateKey
 
 log = Logger()
 
@@ -53,6 +55,8 @@ VALIDATION_TIMEOUT = 300.0
 """Seconds for a CA to check all names of an order, and again to make the certificate."""
 RESPONDER_TIMEOUT = 900.0
 """Seconds for a responder to publish or withdraw one challenge; DNS takes its time."""
+MAX_CHAINS = 8
+"""Alternate chains that are looked at."""
 TOLERATED_FAILURES = 5
 """Polls in a row that may fail before a CA that has gone away is given up."""
 
@@ -81,22 +85,72 @@ class _Attempt:
         return self.responder.stop_responding(self.authorization.identifier.value, self.presented, self.response)
 
 
-class Issuance:
-    """One order for ``names``; ``run`` it once. ``responders`` prove its names, and are told how it went."""
+Remember = Callable[[Unfinished], Awaitable[object]]
+"""Writes an unfinished order down; must not raise."""
 
-    def __init__(self, clock: IReactorTime, account: Account, responders: Responders, names: tuple[str, ...]) -> None:
+
+@frozen
+class Terms:
+    """How one CA is asked for certificates."""
+
+    authority: str
+    """What the configuration calls the CA."""
+    profile: str | None = None
+    preferred_chain: str | None = None
+    """The common name of the root that the chain should end at."""
+
+
+class OrderGoneError(AcmeError):
+    """The CA no longer has the order that was to be gone on with."""
+
+
+class Issuance:
+    """One order; ``run`` or ``resume`` it once. ``responders`` prove its names, and are told how it went."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        account: Account,
+        responders: Responders,
+        request: CertificateRequest,
+        terms: Terms,
+        key: PrivateKey,
+    ) -> None:
+        """``key`` is the certificate's."""
         self._clock = clock
         self._account = account
         self._responders = responders
-        self._names = names
-        self._wanted = identifiers(names)
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._for = f"for {', '.join(names)}"
+        self._request = request
+        self._names = request.names
+        self._terms = terms
+        self._wanted = identifiers(request.names)
+        self._key = key
+        self._for = f"for {', '.join(request.names)}"
 
-    async def run(self) -> Certificate:
-        """The certificate. Raises OrderError, AcmeProblemError, AcmeConnectionError, AcmeProtocolError."""
-        url, order = await self._new_order()
-        progress, pause = Progress.ORDERED, 0.0
+    async def run(self, now: datetime, remember: Remember) -> Certificate:
+        """Order a certificate; ``remember`` is told of the order before and after the CA is.
+
+        Raises OrderError, AcmeProblemError, AcmeConnectionError, AcmeProtocolError.
+        """
+        payload = await self._wish()
+        unfinished = Unfinished(self._terms.authority, self._names, keys.to_pem(self._key).decode("ascii"), now)
+        await remember(unfinished)
+        url, order = await self._new_order(payload)
+        await remember(evolve(unfinished, url=url))
+        return await self._finish(url, order, Progress.ORDERED)
+
+    async def resume(self, url: str) -> Certificate:
+        """Go on with an order that was begun with the same key. Raises as ``run``; OrderGoneError if there is none."""
+        try:
+            order = await self._order(url, lambda order: True)
+        except AcmeProblemError as error:
+            if error.problem.status not in (400, 403, 404, 410) or error.problem.code == "accountDoesNotExist":
+                raise
+            raise OrderGoneError(str(error)) from error
+        return await self._finish(url, order, Progress.RESUMED)
+
+    async def _finish(self, url: str, order: Order, progress: Progress) -> Certificate:
+        pause = 0.0
         while True:
             match next_move(order, progress):
                 case Move.AUTHORIZE:
@@ -114,9 +168,25 @@ class Issuance:
                 case Move.FAIL:
                     raise spoiled(order, self._names)
 
-    async def _new_order(self) -> tuple[str, Order]:
+    async def _wish(self) -> dict[str, object]:
+        """What ``newOrder`` is told (section 7.4), with a profile and RFC 9773's ``replaces`` if the CA knows them."""
         directory = await self._account.client.directory()
-        payload = {"identifiers": [identifier.to_json() for identifier in self._wanted]}
+        payload: dict[str, object] = {"identifiers": [identifier.to_json() for identifier in self._wanted]}
+        profile = self._request.profile or self._terms.profile
+        if profile is not None and directory.profiles:  # a CA without any, next in line, is better than none
+            if profile not in directory.profiles:
+                offered = ", ".join(directory.profiles)
+                raise AcmeError(
+                    f"new order {self._for}: {self._terms.authority} has no profile {profile!r}, it offers {offered};"
+                    " correct the profile in the configuration"
+                )
+            payload["profile"] = profile
+        if self._request.replaces is not None and directory.renewal_info is not None:
+            payload["replaces"] = self._request.replaces
+        return payload
+
+    async def _new_order(self, payload: Mapping[str, object]) -> tuple[str, Order]:
+        directory = await self._account.client.directory()
         try:
             answer = await self._account.post(directory.new_order, payload, f"new order {self._for}")
         except AcmeProblemError as error:
@@ -230,9 +300,25 @@ class Issuance:
         assert order.certificate is not None  # messages.Order sees to it
         step = f"download the certificate {self._for}"
         answer = await self._account.fetch(order.certificate, step)
-        key = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        certificate = self._parse_chain(answer, step)
+        root = self._terms.preferred_chain
+        if root is None or ends_at(certificate, root):
+            return certificate
+        for url in answer.alternates[:MAX_CHAINS]:
+            other = self._parse_chain(await self._account.fetch(url, step), step)
+            if ends_at(other, root):
+                return other
+        log.warn(
+            "{step}: {authority} has no chain that ends at {root!r}, which is preferred; its first one is used",
+            step=step,
+            authority=self._terms.authority,
+            root=root,
+        )
+        return certificate
+
+    def _parse_chain(self, answer: Answer, step: str) -> Certificate:
         try:
-            return Certificate.from_pem(key + answer.body)
+            return Certificate.from_pem(keys.to_pem(self._key) + answer.body)
         except CertificateError as error:
             raise AcmeProtocolError(f"{step}: {error}") from error
 

@@ -7,21 +7,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IAgent
 from txacme.interfaces import IResponder  # type: ignore[import-untyped]
 
+from appliance.acme import keys
 from appliance.acme.account import Account, open_account
+from appliance.acme.ari import RenewalInfo, certificate_id
+from appliance.acme.budget import limits_of
 from appliance.acme.client import AcmeClient
-from appliance.acme.issuance import Issuance
+from appliance.acme.issuance import Issuance, OrderGoneError, Remember, Terms
+from appliance.acme.request import CertificateRequest, Unfinished
 from appliance.acme.responders import Responders
-from appliance.config import Acme
+from appliance.config import CertificateAuthority
 from appliance.errors import AcmeProblemError
 from appliance.store import Defer
-from appliance.tls.certificate import Certificate
+from appliance.tls.certificate import Certificate, PrivateKey
 
 log = Logger()
 
@@ -38,7 +42,7 @@ class Issuer:
         self,
         clock: IReactorTime,
         agent: IAgent,
-        acme: Acme,
+        acme: CertificateAuthority,
         state_dir: Path,
         responders: Responders | Sequence[IResponder],
         *,
@@ -50,6 +54,11 @@ class Issuer:
 
         ``now`` is the wall clock (aware, UTC); ``defer`` runs disk work in a thread.
         """
+        self.name = acme.label
+        """What the configuration calls the CA."""
+        self.limits = limits_of(acme.directory)
+        """What may be used of it."""
+        self._terms = Terms(self.name, acme.profile, acme.preferred_chain)
         self._clock = clock
         self._client = AcmeClient(clock, agent, acme.directory, now)
         self._acme = acme
@@ -62,7 +71,19 @@ class Issuer:
         self._registration = _Shared(self._register)
 
     async def issue(self, names: Sequence[str]) -> Certificate:
-        """One certificate for all of ``names``, with a fresh P-256 key; checking it is the caller's.
+        """One certificate for all of ``names``, with a fresh P-256 key, nothing remembered; see ``obtain``."""
+        return await self.obtain(CertificateRequest(tuple(names)))
+
+    async def obtain(
+        self,
+        request: CertificateRequest,
+        unfinished: Unfinished | None = None,
+        remember: Remember = lambda unfinished: succeed(None),
+    ) -> Certificate:
+        """The certificate, with a fresh key; checking it is the caller's.
+
+        ``unfinished`` is an order with an URL to go on with, with its own key, as long as the CA has it. ``remember``
+        is told of a new order before the CA is, and again with its URL.
 
         Cancel the Deferred made of this to stop: challenges are withdrawn first. Raises OrderError when names are the
         trouble, else AcmeProblemError, AcmeConnectionError, AcmeProtocolError; about the account also AcmeError and
@@ -70,17 +91,48 @@ class Issuer:
         """
         account = await self._registered()
         try:
-            return await self._order(account, names)
+            return await self._order(account, request, unfinished, remember)
         except AcmeProblemError as error:
             if error.problem.code != "accountDoesNotExist":
                 raise
         if self._account is account:
             log.warn("{directory} has forgotten our account; registering it again", directory=self._acme.directory)
             self._account, self._forgotten = None, True
-        return await self._order(await self._registered(), names)
+        return await self._order(await self._registered(), request, None, remember)
 
-    async def _order(self, account: Account, names: Sequence[str]) -> Certificate:
-        return await Issuance(self._clock, account, self._responders, tuple(names)).run()
+    async def renewal_info(self, certificate: Certificate) -> tuple[RenewalInfo, float | None] | None:
+        """What the CA suggests (RFC 9773 section 4.2), and its Retry-After in seconds; None if it suggests nothing.
+
+        Raises AcmeConnectionError, AcmeProblemError, AcmeProtocolError.
+        """
+        base = (await self._client.directory()).renewal_info
+        name = certificate_id(certificate.leaf)
+        if base is None or name is None:
+            return None
+        try:
+            answer = await self._client.get(f"{base.rstrip('/')}/{name}", "renewal information")
+        except AcmeProblemError as error:
+            if error.problem.status == 404:  # another CA's, or one that it has forgotten
+                return None
+            raise
+        return RenewalInfo.from_json(answer.json()), answer.retry_after
+
+    async def _order(
+        self, account: Account, request: CertificateRequest, unfinished: Unfinished | None, remember: Remember
+    ) -> Certificate:
+        if unfinished is not None and unfinished.url is not None:
+            try:
+                return await self._issuance(account, request, keys.from_pem(unfinished.key.encode())).resume(
+                    unfinished.url
+                )
+            except (OrderGoneError, ValueError) as error:
+                names = ", ".join(request.names)
+                log.warn("the order for {names} cannot be gone on with: {error}", names=names, error=error)
+        key = await self._defer(keys.TYPES[request.key_type])
+        return await self._issuance(account, request, key).run(self._now(), remember)
+
+    def _issuance(self, account: Account, request: CertificateRequest, key: PrivateKey) -> Issuance:
+        return Issuance(self._clock, account, self._responders, request, self._terms, key)
 
     async def _registered(self) -> Account:
         if self._account is None:

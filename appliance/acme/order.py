@@ -10,12 +10,13 @@ from enum import Enum, auto
 from ipaddress import ip_address
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from appliance.acme.messages import Authorization, Challenge, Identifier, Order
 from appliance.errors import AcmeProblemError, AcmeProtocolError, OrderError, Problem
+from appliance.tls.certificate import Certificate, PrivateKey
 
 FIRST_POLL = 0.25
 """Seconds; doubled after each look, up to SLOWEST_POLL."""
@@ -32,6 +33,8 @@ class Progress(Enum):
     """All its authorizations have been dealt with."""
     FINALIZED = auto()
     """Our certificate request has been sent."""
+    RESUMED = auto()
+    """The order was made earlier, with the key that we have, and may be anywhere by now."""
 
 
 class Move(Enum):
@@ -57,6 +60,11 @@ MOVES: Mapping[tuple[str, Progress], Move] = {
     ("invalid", Progress.ORDERED): Move.FAIL,
     ("invalid", Progress.AUTHORIZED): Move.FAIL,
     ("invalid", Progress.FINALIZED): Move.FAIL,
+    ("pending", Progress.RESUMED): Move.AUTHORIZE,
+    ("ready", Progress.RESUMED): Move.FINALIZE,
+    ("processing", Progress.RESUMED): Move.WAIT,
+    ("valid", Progress.RESUMED): Move.DOWNLOAD,
+    ("invalid", Progress.RESUMED): Move.FAIL,
 }
 
 
@@ -82,7 +90,7 @@ def identifiers(names: Sequence[str]) -> list[Identifier]:
     return list(dict.fromkeys(Identifier.of(name) for name in names))
 
 
-def certificate_request(names: Sequence[str], key: ec.EllipticCurvePrivateKey) -> bytes:
+def certificate_request(names: Sequence[str], key: PrivateKey) -> bytes:
     """A CSR for ``names``, DER (section 7.4). No common name: CAs no longer want one."""
     alternatives = x509.SubjectAlternativeName([_general_name(identifier) for identifier in identifiers(names)])
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
@@ -93,6 +101,12 @@ def _general_name(identifier: Identifier) -> x509.GeneralName:
     if identifier.type == "ip":
         return x509.IPAddress(ip_address(identifier.value))
     return x509.DNSName(identifier.value)
+
+
+def ends_at(certificate: Certificate, root: str) -> bool:
+    """Whether the chain's topmost certificate was issued by ``root``, a common name: what ``preferred_chain`` asks."""
+    topmost = certificate.intermediates[-1] if certificate.intermediates else certificate.leaf
+    return any(str(name.value) == root for name in topmost.issuer.get_attributes_for_oid(NameOID.COMMON_NAME))
 
 
 def choose(authorization: Authorization, types: Collection[str]) -> Challenge | None:

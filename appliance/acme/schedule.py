@@ -40,6 +40,11 @@ def is_expiring(not_before: datetime, not_after: datetime, now: datetime) -> boo
     return now >= not_after - (not_after - not_before) / 10
 
 
+def last_safe_moment(not_before: datetime, not_after: datetime) -> datetime:
+    """When a renewal, whoever suggests a time for it, is made at the latest: with a fifth of the life left."""
+    return not_after - (not_after - not_before) / 5
+
+
 def is_valid(not_before: datetime, not_after: datetime, now: datetime) -> bool:
     """Whether the dates hold, allowing for a CA whose clock is ahead of ours by no more than ``SKEW``."""
     return not_before - SKEW <= now < not_after

@@ -6,12 +6,17 @@ import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from attrs import evolve, field, frozen
 
 from appliance import atomicfile
-from appliance.errors import StoreError
+from appliance.acme import record
+from appliance.acme.ari import Inquiry
+from appliance.acme.fallback import AuthorityRecord
+from appliance.acme.losses import Loss
+from appliance.acme.request import Unfinished
+from appliance.errors import Problem, StoreError
+from appliance.tls.certificate import Certificate
 
 RESTART_PATIENCE = timedelta(minutes=15)
 """A restart, being perhaps somebody's attempt at a repair, need not wait longer than this since the last failure."""
@@ -19,7 +24,23 @@ RESTART_PATIENCE = timedelta(minutes=15)
 STOP_PATIENCE = timedelta(seconds=10)
 """How soon an attempt that an orderly stop interrupted may be made again."""
 
+LOST_ORDER_PATIENCE = timedelta(minutes=10)
+"""How soon there may be another order after one whose answer was never seen: the CA may well have taken it."""
+
+MAX_HISTORY = 20
+
 _VERSION = 1
+
+
+@frozen
+class Attempt:
+    """One that has ended."""
+
+    at: datetime
+    names: tuple[str, ...]
+    authority: str
+    outcome: str
+    """What went wrong, in words; empty if a certificate came of it."""
 
 
 @frozen
@@ -34,12 +55,30 @@ class RenewalState:
     """Attempts in a row that brought no certificate. One is counted when it begins: a crash is a failure."""
     problem: str = ""
     """What went wrong last, in words for the operator; empty after a success."""
+    document: Problem | None = None
+    """The CA's own account of it, if it gave one."""
     next_attempt: datetime | None = None
     """No attempt before this."""
+    waiting: str = ""
+    """Why not, if it is not for failures."""
     retry_after: bool = False
     """That time was named by the CA."""
     running: bool = False
     """An attempt is under way, or was when the process was killed."""
+    authority: str = ""
+    """Which CA the newest certificate is from; empty if that is not known."""
+    authorities: dict[str, AuthorityRecord] = field(factory=dict)
+    """How each CA has failed since the last success."""
+    losses: tuple[Loss, ...] = ()
+    """Names that are left out for now."""
+    inquiry: Inquiry | None = None
+    """What the CA says of renewing the newest certificate."""
+    unfinished: Unfinished | None = None
+    """The order to go on with."""
+    rehearsed: tuple[str, ...] = ()
+    """What a rehearsal succeeded for."""
+    history: tuple[Attempt, ...] = ()
+    """The last attempts, the newest one last."""
 
     def begin(self, names: Iterable[str], now: datetime, next_attempt: datetime) -> RenewalState:
         """An attempt begins; ``next_attempt`` is for the next process, should this one not survive it."""
@@ -49,43 +88,69 @@ class RenewalState:
             last_attempt=now,
             failures=self.failures + 1,
             next_attempt=next_attempt,
+            waiting="",
             retry_after=False,
             running=True,
         )
 
-    def fail(self, problem: str, next_attempt: datetime, retry_after: bool = False) -> RenewalState:
+    def fail(self, problem: str, next_attempt: datetime | None, retry_after: bool = False) -> RenewalState:
         """The attempt brought no certificate."""
         return evolve(self, problem=problem, next_attempt=next_attempt, retry_after=retry_after, running=False)
 
-    def succeed(self, now: datetime) -> RenewalState:
-        """The attempt brought a certificate: all else is forgotten."""
-        return RenewalState(names=self.names, last_attempt=self.last_attempt, last_success=now)
+    def succeed(self, now: datetime, authority: str = "", losses: tuple[Loss, ...] = ()) -> RenewalState:
+        """The attempt brought a certificate: all else is forgotten, but for the names that are not in it."""
+        return RenewalState(
+            names=self.names,
+            last_attempt=self.last_attempt,
+            last_success=now,
+            authority=authority,
+            losses=losses,
+            problem=self.problem if losses else "",
+            document=self.document if losses else None,
+            history=self.history,
+        )
+
+    def hold(self, until: datetime, why: str) -> RenewalState:
+        """No attempt before ``until``, though none has failed."""
+        return evolve(self, next_attempt=until, waiting=why, retry_after=False, running=False)
 
     def interrupt(self, now: datetime) -> RenewalState:
         """An orderly stop in the middle of an attempt: neither a failure nor a licence to order at once again."""
         failures = max(0, self.failures - 1)
-        return evolve(self, failures=failures, next_attempt=now + STOP_PATIENCE, running=False)
+        patience = LOST_ORDER_PATIENCE if self._may_have_ordered() else STOP_PATIENCE
+        return evolve(self, failures=failures, next_attempt=now + patience, running=False)
 
     def restart(self) -> RenewalState:
-        """What a new process makes of the record: long waits that the CA did not ask for are cut short."""
-        if self.running or self.retry_after or self.last_attempt is None or self.next_attempt is None:
-            return self
-        return evolve(self, next_attempt=min(self.next_attempt, self.last_attempt + RESTART_PATIENCE))
+        """What a new process makes of the record.
+
+        An order that was under way is gone on with at once. One that the CA may have taken or not is not repeated
+        soon. Long waits that the CA did not ask for are cut short.
+        """
+        if self.running and self.unfinished is not None and self.unfinished.url is not None:
+            return evolve(self, next_attempt=None)
+        if self.last_attempt is None or self.next_attempt is None:
+            return self._with_losses_cut()
+        if self._may_have_ordered():
+            return evolve(self, next_attempt=max(self.next_attempt, self.last_attempt + LOST_ORDER_PATIENCE))
+        if self.running or self.retry_after or self.waiting:
+            return self._with_losses_cut()
+        cut = evolve(self, next_attempt=min(self.next_attempt, self.last_attempt + RESTART_PATIENCE))
+        return cut._with_losses_cut()
+
+    def inquiry_of(self, certificate: Certificate | None) -> Inquiry | None:
+        """What is known from asking about this certificate, if it was asked about."""
+        inquiry = self.inquiry
+        if inquiry is None or certificate is None or inquiry.serial != f"{certificate.serial:x}":
+            return None
+        return inquiry
+
+    def remember(self, attempt: Attempt) -> RenewalState:
+        """Add to the history."""
+        return evolve(self, history=(*self.history, attempt)[-MAX_HISTORY:])
 
     def to_json(self) -> bytes:
-        """For the disk, and for a human who looks there."""
-        document = {
-            "version": _VERSION,
-            "names": list(self.names),
-            "last_attempt": _to_text(self.last_attempt),
-            "last_success": _to_text(self.last_success),
-            "failures": self.failures,
-            "problem": self.problem,
-            "next_attempt": _to_text(self.next_attempt),
-            "retry_after": self.retry_after,
-            "running": self.running,
-        }
-        return json.dumps(document, indent=2).encode() + b"\n"
+        """For the disk, and for a human who looks there. With the key of an unfinished order: 0600."""
+        return json.dumps({"version": _VERSION, **record.dump(self)}, indent=2).encode() + b"\n"
 
     @classmethod
     def from_json(cls, content: bytes) -> RenewalState:
@@ -98,18 +163,23 @@ class RenewalState:
             document = json.loads(content)
             if document["version"] != _VERSION:
                 raise ValueError(f"version {document['version']!r} is not known here")
-            return cls(
-                names=tuple(_typed(name, str) for name in _typed(document["names"], list)),
-                last_attempt=_to_time(document["last_attempt"]),
-                last_success=_to_time(document["last_success"]),
-                failures=max(0, _typed(document["failures"], int)),
-                problem=_typed(document["problem"], str),
-                next_attempt=_to_time(document["next_attempt"]),
-                retry_after=_typed(document["retry_after"], bool),
-                running=_typed(document["running"], bool),
-            )
+            state = record.load(cls, document)
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise StoreError(f"not a renewal record: {error!r}") from error
+        return evolve(state, failures=max(0, state.failures))
+
+    def _may_have_ordered(self) -> bool:
+        return self.unfinished is not None and self.unfinished.url is None
+
+    def _with_losses_cut(self) -> RenewalState:
+        if self.last_attempt is None or not self.losses:
+            return self
+        soon = self.last_attempt + RESTART_PATIENCE
+        losses = (
+            loss if loss.problem.retry_after is not None else evolve(loss, next_attempt=min(loss.next_attempt, soon))
+            for loss in self.losses
+        )
+        return evolve(self, losses=tuple(losses))
 
 
 @frozen
@@ -162,22 +232,3 @@ class StateFolder:
             atomicfile.set_aside(path, now)
         except StoreError as error:
             loaded.complaints.append(error)
-
-
-def _to_text(time: datetime | None) -> str | None:
-    return time.isoformat() if time is not None else None
-
-
-def _to_time(text: Any) -> datetime | None:
-    if text is None:
-        return None
-    time = datetime.fromisoformat(_typed(text, str))
-    if time.utcoffset() is None:
-        raise ValueError(f"{text} has no time zone")
-    return time
-
-
-def _typed(value: Any, kind: type) -> Any:
-    if type(value) is not kind:
-        raise TypeError(f"{value!r} is no {kind.__name__}")
-    return value
