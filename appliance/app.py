@@ -27,6 +27,7 @@ from appliance.acme.challenges import PendingChallenges
 from appliance.acme.client import CaAgent
 from appliance.acme.issuer import Issuer
 from appliance.acme.renewal import RenewalService
+from appliance.announced import Announcing
 from appliance.clock import utc_now
 from appliance.config import Backend, Configuration, Site, UpstreamAddress
 from appliance.deadlines import Deadlines
@@ -112,8 +113,9 @@ def build(
         factory = ClientFactory(handler, deadlines, configuration.limits, configuration.timeouts, scheme)
         return [Listener(reactor, listening, endpoint, factory, renewal.when_loaded) for endpoint in endpoints]
 
-    http = listeners(PlainListening(reactor), configuration.listen.http, redirect, b"http")
-    https = listeners(TlsListening(reactor, certificates), configuration.listen.https, handler, b"https")
+    announcing = _announcing(configuration, deadlines)
+    http = listeners(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
+    https = listeners(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
     appliance = Appliance(certificates, handler, renewal, http, https)
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
@@ -145,6 +147,11 @@ def _renewal(
         defer,
         verify=site_context,
     )
+
+
+def _announcing(configuration: Configuration, deadlines: Deadlines) -> Announcing | None:
+    networks = [ip_network(network) for network in configuration.listen.proxy_protocol_from]
+    return Announcing(networks, deadlines, configuration.timeouts.header) if networks else None
 
 
 def _upstreams(reactor: Any, configuration: Configuration, deadlines: Deadlines) -> dict[tuple[str, str], Upstream]:

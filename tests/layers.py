@@ -62,6 +62,7 @@ PURE = [
 """Logic without Twisted: bytes and values in, bytes and values out."""
 
 ADAPTERS = [
+    "appliance.announced",
     "appliance.acme.account",
     "appliance.acme.challenges",
     "appliance.acme.client",

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnection
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
+from appliance.announced import Announcing
 from appliance.immediate import ImmediatePort, ImmediateUnixPort
 from appliance.tls.snimap import SniMap, is_proof
 from appliance.tls.transport import TlsPort
@@ -32,8 +33,10 @@ class PlainListening:
 
     _tcp_port = ImmediatePort
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, announcing: Announcing | None = None) -> None:
+        """With ``announcing``, TCP connections must begin with the PROXY protocol."""
         self._reactor = reactor
+        self._announcing = announcing
 
     def listenTCP(
         self, port: int, factory: IProtocolFactory, backlog: int = BACKLOG, interface: str = ""
@@ -75,6 +78,8 @@ class PlainListening:
         return factory
 
     def _listen(self, port: Any) -> IListeningPort:
+        if self._announcing is not None and isinstance(port, ImmediatePort):
+            self._announcing.expect(port)
         port.startListening()
         listening: IListeningPort = port
         return listening
@@ -90,8 +95,8 @@ class TlsListening(PlainListening):
 
     _tcp_port = TlsPort
 
-    def __init__(self, reactor: Any, sni_map: SniMap) -> None:
-        super().__init__(reactor)
+    def __init__(self, reactor: Any, sni_map: SniMap, announcing: Announcing | None = None) -> None:
+        super().__init__(reactor, announcing)
         self._sni_map = sni_map
 
     def _unix_factory(self, factory: IProtocolFactory) -> IProtocolFactory:
