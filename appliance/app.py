@@ -12,9 +12,10 @@ The two paths share two objects, the table of pending challenges and the SNI map
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from ipaddress import ip_network
+from random import random
 from typing import Any
 
 from twisted.application.internet import TimerService
@@ -35,6 +36,7 @@ from appliance.http.server import Handler
 from appliance.listener import ClientFactory, Listener
 from appliance.proxy.dial import UpstreamTls
 from appliance.proxy.handler import ProxyHandler, RedirectHandler
+from appliance.proxy.healthcheck import HealthChecks
 from appliance.proxy.hostnames import HostNames
 from appliance.proxy.pool import Pool
 from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
@@ -119,7 +121,9 @@ def build(
     appliance = Appliance(certificates, handler, renewal, http, https)
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
-    parts = [deadlines, *http, *https, renewal, rotation, _Closing(agent.close), _Closing(_close_all(upstreams))]
+    checks = _health_checks(configuration, upstreams)
+    closing = _Closing(agent.close), _Closing(_close_all(upstreams))
+    parts = [deadlines, *http, *https, renewal, rotation, *checks, *closing]
     for part in parts:
         part.setServiceParent(appliance)
     return appliance
@@ -179,6 +183,16 @@ def _upstreams(reactor: Any, configuration: Configuration, deadlines: Deadlines)
         for site in configuration.sites
         for route in site.routes
     }
+
+
+def _health_checks(configuration: Configuration, upstreams: dict[tuple[str, str], Upstream]) -> Iterator[HealthChecks]:
+    for site in configuration.sites:
+        for route in site.routes:
+            check = route.backend.health_check
+            if check is not None:
+                host = site.name.replace("*", "health-check")
+                for member in upstreams[site.name, route.path].members:
+                    yield HealthChecks(member, check, host, random)
 
 
 def _route_table(sites: Sequence[Site], upstreams: dict[tuple[str, str], Upstream]) -> RouteTable[Upstream]:

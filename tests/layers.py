@@ -97,6 +97,7 @@ PROXY = [
     "appliance.http.server",
     "appliance.proxy.dial",
     "appliance.proxy.handler",
+    "appliance.proxy.healthcheck",
     "appliance.proxy.member",
     "appliance.proxy.pool",
     "appliance.proxy.upstream",
