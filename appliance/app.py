@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from ipaddress import ip_network
 from random import random
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService, Service
@@ -28,12 +28,14 @@ from appliance.acme.challenges import PendingChallenges
 from appliance.acme.client import CaAgent
 from appliance.acme.issuer import Issuer
 from appliance.acme.renewal import RenewalService
+from appliance.acme.siterenewal import Install
 from appliance.announced import Announcing
 from appliance.clock import utc_now
 from appliance.config import Backend, Configuration, Site, UpstreamAddress
 from appliance.deadlines import Deadlines
 from appliance.http.server import Handler
 from appliance.listener import ClientFactory, Listener
+from appliance.ops.operating import Operating
 from appliance.proxy.dial import UpstreamTls
 from appliance.proxy.handler import ProxyHandler, RedirectHandler
 from appliance.proxy.healthcheck import HealthChecks
@@ -60,6 +62,7 @@ class Appliance(MultiService):
         renewal: RenewalService,
         http: Sequence[Listener],
         https: Sequence[Listener],
+        operating: Operating,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.certificates = certificates
@@ -67,6 +70,7 @@ class Appliance(MultiService):
         self.renewal = renewal
         self.http = tuple(http)
         self.https = tuple(https)
+        self.operating = operating
 
 
 class _Closing(Service):
@@ -108,7 +112,10 @@ def build(
         served_certificate,
         tuple(ip_network(network) for network in configuration.trusted_proxies),
     )
-    renewal = _renewal(reactor, configuration, certificates, agent, [*responders, challenges], store, defer, now)
+    store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
+    operating = Operating(reactor, configuration, now, certificates, store)
+    install = operating.install
+    renewal = _renewal(reactor, configuration, install, agent, [*responders, challenges], store, defer, now)
     redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
 
     def listeners(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> list[Listener]:
@@ -118,7 +125,8 @@ def build(
     announcing = _announcing(configuration, deadlines)
     http = listeners(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
     https = listeners(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
-    appliance = Appliance(certificates, handler, renewal, http, https)
+    operating.attach(cast(Any, renewal), https)
+    appliance = Appliance(certificates, handler, renewal, http, https, operating)
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
     checks = _health_checks(configuration, upstreams)
@@ -126,16 +134,17 @@ def build(
     parts = [deadlines, *http, *https, renewal, rotation, *checks, *closing]
     for part in parts:
         part.setServiceParent(appliance)
+    operating.setServiceParent(appliance)  # type: ignore[no-untyped-call]
     return appliance
 
 
 def _renewal(
     reactor: Any,
     configuration: Configuration,
-    certificates: SniMap,
+    install: Install,
     agent: CaAgent,
     responders: Sequence[IResponder],
-    store: ICertificateStore | None,
+    store: ICertificateStore,
     defer: Defer,
     now: Callable[[], datetime],
 ) -> RenewalService:
@@ -143,9 +152,9 @@ def _renewal(
     return RenewalService(
         reactor,
         now,
-        store or CertificateStore(state_dir / "certificates", defer, now=now),
+        store,
         Issuer(reactor, agent, configuration.acme, state_dir, responders, now=now, defer=defer),
-        certificates.swap,
+        install,
         configuration.sites,
         state_dir / "renewal",
         defer,

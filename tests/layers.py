@@ -46,6 +46,11 @@ PURE = [
     "appliance.http.message",
     "appliance.http.pages",
     "appliance.ops",
+    "appliance.ops.controlclient",
+    "appliance.ops.controlsocket",
+    "appliance.ops.offline",
+    "appliance.ops.status",
+    "appliance.ops.table",
     "appliance.proxy",
     "appliance.proxy.health",
     "appliance.proxy.routing",
@@ -81,6 +86,8 @@ ADAPTERS = [
     "appliance.dispatch",
     "appliance.immediate",
     "appliance.lingering",
+    "appliance.ops.handshake",
+    "appliance.ops.terminal",
     "appliance.ops.textlog",
     "appliance.proxy.connection",
     "appliance.proxy.exchange",
@@ -109,7 +116,12 @@ SERVICES = [
     "appliance.acme.siterenewal",
     "appliance.ca.listening",
     "appliance.listener",
+    "appliance.ops.afterswap",
     "appliance.ops.cli",
+    "appliance.ops.control",
+    "appliance.ops.operating",
+    "appliance.ops.operations",
+    "appliance.ops.running",
 ]
 """What runs from start to stop, and the commands."""
 

@@ -11,34 +11,37 @@ from appliance import __version__
 from appliance.config import Site
 from appliance.configfile import DEFAULT_FILE, load
 from appliance.errors import ConfigurationError
+from appliance.ops import running
+from appliance.ops.terminal import BAD_CONFIGURATION, EXIT_STATUS, FAILED, OK, add_command
 
-OK = 0
-BAD_CONFIGURATION = 2
-
-EXAMPLES = """\
+EXAMPLES = f"""\
 examples:
-  appliance check                        the default file
-  appliance check ./appliance.toml       every mistake at once, each with its key and line; exit status 2
+  appliance check ./appliance.toml       every mistake at once, each with its key and line
+  appliance status                       every site: certificate, next renewal, what went wrong
+  appliance renew example.com            order now what has failed or is due
 
 The service itself is run by twist:
   twist appliance --config ./appliance.toml
-"""
+
+{EXIT_STATUS}"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit status; argparse itself exits with 2 on arguments it cannot read."""
     options = _parser().parse_args(arguments)
-    status: int = options.command(options)
+    try:
+        status: int = options.command(options)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return BAD_CONFIGURATION
+    except KeyboardInterrupt:
+        return FAILED
     return status
 
 
 def check(options: argparse.Namespace) -> int:
     """Say whether a configuration can be used, and what its sites are; changes nothing on disk."""
-    try:
-        configuration = load(options.file)
-    except ConfigurationError as error:
-        print(error, file=sys.stderr)
-        return BAD_CONFIGURATION
+    configuration = load(options.file)
     print(f"{options.file}: good, {len(configuration.sites)} site{'s' if len(configuration.sites) > 1 else ''}")
     for site in configuration.sites:
         print(f"  {_summary(site)}")
@@ -61,8 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"appliance {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    command = commands.add_parser("check", help="check a configuration file", description=check.__doc__)
+    command = add_command(
+        commands, "check", check, "check a configuration file", "  appliance check ./appliance.toml\n"
+    )
     command.add_argument("file", nargs="?", type=Path, default=DEFAULT_FILE, help="default: %(default)s")
-    command.set_defaults(command=check)
-
+    running.add(commands)
     return parser

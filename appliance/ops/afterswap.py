@@ -1,0 +1,152 @@
+"""What happens once a certificate is in service: a look at what the wire really shows, then exports and deploy hooks.
+
+The SNI map says what ought to be served. A handshake with our own listener proves it: against the certificate that was
+put into service, and against the one in the store, which a restart would serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import pem
+from attrs import evolve
+from cryptography import x509
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
+
+from appliance.errors import ApplianceError
+from appliance.ops import handshake
+from appliance.ops.status import AfterSwap
+from appliance.tls.certificate import Certificate
+from appliance.tls.snimap import SniMap
+
+AT_ONCE = 2
+"""So many handshakes at the same time: hundreds of sites are put into service in one moment at the start."""
+
+Deploy = Callable[[str, Certificate], Awaitable[str]]
+"""Exports a site's new certificate and runs its hook; what went wrong, or nothing."""
+
+_log = Logger()
+
+
+class Installer:
+    """Puts certificates into service, and looks after them: stands for ``SniMap.swap`` towards the renewal service."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        now: Callable[[], datetime],
+        certificates: SniMap,
+        ports: Callable[[], Sequence[IListeningPort]],
+        store: ICertificateStore,
+        deploy: Deploy | None = None,
+    ) -> None:
+        """``ports`` are the listeners that a plain TLS client can talk to; without any, the map itself is asked."""
+        self._reactor = reactor
+        self._now = now
+        self._certificates = certificates
+        self._ports = ports
+        self._store = store
+        self._deploy = deploy
+        self._known: dict[str, AfterSwap] = {}
+        self._slots = DeferredSemaphore(AT_ONCE)
+        self._running: dict[str, Deferred[None]] = {}
+
+    def install(self, site: str, names: Sequence[str], certificate: Certificate) -> None:
+        """As ``SniMap.swap``; what follows is done in turns to come and never fails it."""
+        self._certificates.swap(site, names, certificate)
+        earlier = self._running.pop(site, None)
+        if earlier is not None:
+            earlier.cancel()
+        following = Deferred.fromCoroutine(self._follow(site, tuple(names), certificate))
+        self._running[site] = following
+        following.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        following.addErrback(lambda failure: _log.failure("{site}: unexpected error after a swap", failure, site=site))
+
+    def known(self, site: str) -> AfterSwap:
+        """What was seen last."""
+        return self._known.get(site, AfterSwap())
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        for following in list(self._running.values()):
+            following.cancel()
+
+    async def _follow(self, site: str, names: tuple[str, ...], certificate: Certificate) -> None:
+        async with self._slots:
+            problem, seen, way = await self._look(names, certificate)
+            problem = problem or await self._compare_with_store(site, certificate)
+            self._known[site] = evolve(
+                self.known(site),
+                checked=self._now(),
+                served=f"{seen.serial_number:x}" if seen is not None else None,
+                way=way,
+                problem=problem,
+            )
+            if problem:
+                _log.error(
+                    "{site}: certificate {serial:x} was put into service, but {problem}",
+                    site=site,
+                    serial=certificate.serial,
+                    problem=problem,
+                )
+            else:
+                _log.info(
+                    "{site}: a handshake ({way}) shows certificate {serial:x}",
+                    site=site,
+                    serial=certificate.serial,
+                    way=way,
+                )
+            if self._deploy is not None:
+                self._known[site] = evolve(self._known[site], export=await self._deploy(site, certificate))
+
+    async def _look(self, names: tuple[str, ...], certificate: Certificate) -> tuple[str, x509.Certificate | None, str]:
+        """What is wrong with what a client gets, what it gets, and how that was seen."""
+        name = _name_to_ask(names)
+        if name is None:
+            return "", None, "no name to ask for: addresses only"
+        way = "in memory"
+        try:
+            seen = None
+            for port in self._ports():
+                address: Any = port.getHost()
+                host = handshake.loopback_for(address.host)
+                way = f"{host} port {address.port}"
+                seen = await handshake.over_socket(self._reactor, host, address.port, name)
+                if seen != certificate.leaf:
+                    break
+            if seen is None:
+                seen = handshake.in_memory(self._certificates, name)
+        except CancelledError:
+            raise
+        except Exception as error:
+            words = str(error) or repr(error)
+            return f"a handshake for {name} ({way}) failed: {words}; restart the service", None, way
+        if seen != certificate.leaf:
+            return f"a handshake for {name} ({way}) shows {seen.serial_number:x}; restart the service", seen, way
+        return "", seen, way
+
+    async def _compare_with_store(self, site: str, certificate: Certificate) -> str:
+        """What is wrong with the stored one, as against the one in service."""
+        try:
+            objects: Sequence[pem.AbstractPEMObject] = await self._store.get(site)
+            stored = Certificate.from_pem(b"\n".join(each.as_bytes() for each in objects))
+        except KeyError:
+            return ""  # it is stored under another name, or not saved yet, which is told elsewhere
+        except ApplianceError as error:
+            return f"the stored one cannot be read: {error}"
+        if stored.leaf != certificate.leaf:
+            return f"the store has {stored.serial:x}: that is what a restart would serve; see whether it can be written"
+        return ""
+
+
+def _name_to_ask(names: Sequence[str]) -> str | None:
+    """A host name that the certificate is for."""
+    for name in names:
+        if ":" not in name and not name.replace(".", "").isdigit():
+            return name.replace("*", "appliance-check", 1)
+    return None

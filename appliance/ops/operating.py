@@ -1,0 +1,69 @@
+"""The operator's side of the service, put together: what follows a swap, and the control socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
+
+from appliance.config import Configuration
+from appliance.listener import Listener
+from appliance.ops.afterswap import Installer
+from appliance.ops.control import ControlService
+from appliance.ops.operations import Operations, Renewals
+from appliance.ops.status import Extra, Upstream
+from appliance.tls.snimap import SniMap
+
+
+class Operating(MultiService):
+    """Made before the renewal service, which installs through it; ``attach`` ties the two, before the start."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        configuration: Configuration,
+        now: Callable[[], datetime],
+        certificates: SniMap,
+        store: ICertificateStore,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._reactor = reactor
+        self._configuration = configuration
+        self._sites = {site.name: site for site in configuration.sites}
+        self._now = now
+        self._listeners: Sequence[Listener] = ()
+        self.operations: Operations | None = None
+        self.installer = Installer(reactor, now, certificates, self._open_ports, store)
+        self.install = self.installer.install
+        """Stands for ``SniMap.swap``."""
+
+    def attach(self, renewals: Renewals, https: Sequence[Listener]) -> None:
+        """Say whom the commands are about, and where TLS clients come in."""
+        self._listeners = https
+        self.operations = Operations(renewals, self._now, self._configuration.state_dir, self._extra)
+        control = ControlService(self._reactor, self._configuration.state_dir, self.operations.commands())
+        control.setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    def stopService(self) -> Deferred[None]:
+        """Also gives up what follows a swap."""
+        self.installer.close()
+        stopped: Deferred[None] = super().stopService()  # type: ignore[no-untyped-call]
+        return stopped
+
+    def _extra(self, name: str) -> Extra:
+        routes = self._sites[name].routes if name in self._sites else ()
+        upstreams = [Upstream(route.path, str(address)) for route in routes for address in route.upstreams]
+        return Extra(upstreams, self.installer.known(name))
+
+    def _open_ports(self) -> list[IListeningPort]:
+        """The TCP ports that anybody may open a TLS connection to: not those behind a balancer's PROXY protocol."""
+        if self._configuration.listen.proxy_protocol_from:
+            return []
+        ports = [listener.port for listener in self._listeners if listener.port is not None]
+        return [port for port in ports if isinstance(port.getHost(), IPv4Address | IPv6Address)]

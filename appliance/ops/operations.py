@@ -1,0 +1,95 @@
+"""What the commands do in the running service: each is a function from its arguments to a document of plain values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from appliance.errors import ApplianceError
+from appliance.ops.control import Arguments, Command, flag, text
+from appliance.ops.status import Document, Extra, Report, document
+
+
+class Renewals(Protocol):
+    """``renewal.RenewalService``, as far as the commands know it."""
+
+    def report(self) -> Sequence[Report]:
+        """Where every site stands; empty until the store could be read."""
+
+    def renew(self, site: str, force: bool) -> Deferred[object]:
+        """
+        Order for a site now: what has failed or is due at once, with ``force`` also what has not; fire when the
+        attempt has ended, well or not, which the report tells. Fail with ApplianceError if there is to be none.
+        """
+
+    def rollback(self, site: str) -> Deferred[object]:
+        """Serve and keep the previous certificate; fire when it is in service. Fail with ApplianceError if not."""
+
+
+class Operations:
+    """The running service, as the commands see it."""
+
+    def __init__(
+        self,
+        renewals: Renewals,
+        now: Callable[[], datetime],
+        state_dir: Path,
+        extra: Callable[[str], Extra],
+    ) -> None:
+        """``extra`` gives what else is known of a site."""
+        self._renewals = renewals
+        self._now = now
+        self._state_dir = state_dir
+        self._extra = extra
+        self._started = now()
+
+    def commands(self) -> Mapping[str, Command]:
+        """By name."""
+        return {
+            "status": Command(lambda _: self.status(), acts=False),
+            "renew": Command(self._renew),
+            "rollback": Command(self._rollback),
+        }
+
+    def status(self) -> Document:
+        """See ``status.document``."""
+        reports = self._renewals.report()
+        return document(
+            reports,
+            self._now(),
+            running=True,
+            extras={report.site: self._extra(report.site) for report in reports},
+            pid=os.getpid(),
+            started=self._started.isoformat(),
+            state_dir=str(self._state_dir),
+        )
+
+    async def _renew(self, arguments: Arguments) -> Document:
+        site = self._site(text(arguments, "site"))
+        await maybeDeferred(self._renewals.renew, site, flag(arguments, "force"))
+        return self._told(site)
+
+    async def _rollback(self, arguments: Arguments) -> Document:
+        site = self._site(text(arguments, "site"))
+        await maybeDeferred(self._renewals.rollback, site)
+        return self._told(site)
+
+    def _told(self, site: str) -> Document:
+        return {"site": next(each for each in self.status()["sites"] if each["site"] == site)}
+
+    def _site(self, name: str) -> str:
+        """The site called so, or that has this name. Raises ApplianceError."""
+        reports = self._renewals.report()
+        for report in reports:
+            if report.site == name:
+                return report.site
+        for report in reports:
+            if name in report.names:
+                return report.site
+        known = ", ".join(report.site for report in reports) or "none yet: the store is still being read"
+        raise ApplianceError(f"{name} is no site of this appliance; its sites are {known}")

@@ -1,0 +1,147 @@
+"""Commands that ask the running service: status, renew, rollback."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime
+
+from appliance.clock import utc_now
+from appliance.errors import ApplianceError
+from appliance.ops import offline, table
+from appliance.ops.controlclient import NotRunningError, act, ask
+from appliance.ops.status import Document, document
+from appliance.ops.terminal import (
+    FAILED,
+    NOT_RUNNING,
+    OK,
+    Commands,
+    Target,
+    add_command,
+    add_json,
+    add_target,
+    complain,
+    console,
+    print_json,
+    target,
+)
+
+ORDER_PATIENCE = 1200.0
+"""Seconds to wait for an order; the service itself gives one up sooner."""
+
+
+def add(commands: Commands) -> None:
+    """Put these commands into the parser."""
+    parser = add_command(
+        commands,
+        "status",
+        status,
+        "where every site stands",
+        "  appliance status                       all sites in a table\n"
+        "  appliance status example.com           one site, everything\n"
+        "  appliance status --json | jq '.sites[].certificate.not_after'\n",
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one site: its name, or any name it is asked for by")
+    add_target(parser)
+    add_json(parser)
+
+    parser = add_command(
+        commands,
+        "renew",
+        renew,
+        "order a site's certificate now",
+        "  appliance renew example.com            now, if it is due or has failed\n"
+        "  appliance renew example.com --force    now, though it is not due: it counts against the CA's limits\n",
+    )
+    parser.add_argument("name", metavar="NAME", help="the site")
+    parser.add_argument("--force", action="store_true", help="also when it is not due yet")
+    add_target(parser)
+    add_json(parser)
+
+    parser = add_command(
+        commands,
+        "rollback",
+        rollback,
+        "serve a site's previous certificate again",
+        "  appliance rollback example.com\n",
+    )
+    parser.add_argument("name", metavar="NAME", help="the site")
+    add_target(parser)
+    add_json(parser)
+
+
+def status(options: argparse.Namespace) -> int:
+    """Show each site's certificate, when and why it is renewed next, and what went wrong last.
+
+    Without a running service it shows what is stored, and exits with 3.
+    """
+    told = target(options)
+    try:
+        try:
+            found = ask(told.state_dir, "status")
+        except NotRunningError:
+            found = stored_status(told, utc_now())
+    except ApplianceError as error:
+        return complain(options, error, FAILED)
+    if options.name is not None and table.find(found, options.name) is None:
+        sites = ", ".join(site["site"] for site in found["sites"]) or "none"
+        return complain(options, ApplianceError(f"{options.name} is no site here; the sites are {sites}"), FAILED)
+    if options.json:
+        print_json(found if options.name is None else {**found, "sites": [table.find(found, options.name)]})
+    elif options.name is not None:
+        table.show_site(found, options.name, console())
+    else:
+        table.show(found, console())
+    return OK if found["running"] else NOT_RUNNING
+
+
+def stored_status(told: Target, now: datetime) -> Document:
+    """What the folder tells of a service that does not run. Raises StoreError."""
+    stored = offline.read(told.state_dir)
+    sites = told.configuration.sites if told.configuration is not None else offline.sites_by_folder(stored)
+    return document(
+        offline.reports(stored, sites, now),
+        now,
+        running=False,
+        state_dir=str(told.state_dir),
+        complaints=list(stored.complaints),
+    )
+
+
+def renew(options: argparse.Namespace) -> int:
+    """Have the running service order a certificate for one site, and wait for what comes of it.
+
+    It keeps to the limits of the CA, and goes on when this command is interrupted.
+    """
+    return _act_on_site(options, "renew", force=options.force)
+
+
+def rollback(options: argparse.Namespace) -> int:
+    """Have the running service serve a site's previous certificate again, if that is still valid."""
+    return _act_on_site(options, "rollback")
+
+
+def _act_on_site(options: argparse.Namespace, command: str, **arguments: object) -> int:
+    folder = target(options).state_dir
+    try:
+        answer = act(folder, command, ORDER_PATIENCE, site=options.name, **arguments)
+    except NotRunningError as error:
+        return complain(options, error, NOT_RUNNING)
+    except ApplianceError as error:
+        return complain(options, error, FAILED)
+    except KeyboardInterrupt:
+        print(f"{options.name}: goes on in the service; see: appliance status {options.name}", file=sys.stderr)
+        return FAILED
+    return _tell_site(options, answer["site"])
+
+
+def _tell_site(options: argparse.Namespace, site: Document) -> int:
+    failed = bool(site["problem"] and site["problem"]["message"])
+    if options.json:
+        print_json(site)
+    elif failed:
+        print(f"{site['site']}: {site['problem']['message']}", file=sys.stderr)
+    else:
+        certificate = site["certificate"]
+        print(f"{site['site']}: serves {certificate['serial']}, valid until {certificate['not_after']}")
+    return FAILED if failed else OK

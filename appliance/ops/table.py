@@ -1,0 +1,183 @@
+"""The status document on a terminal: a table of all sites, below it what is wrong and what to do; or one site whole."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+Document = dict[str, Any]
+
+_SOON = timedelta(days=1)
+
+
+def show(status: Document, console: Console) -> None:
+    """All sites."""
+    now = _moment(status["now"])
+    assert now is not None
+    console.print(_head(status))
+    if not status["sites"]:
+        console.print("No site has been looked at yet." if status["running"] else "No site is known.")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("SITE", "CERTIFICATE", "EXPIRES", "NEXT", "UPSTREAMS"):
+        table.add_column(title, overflow="fold")
+    for site in status["sites"]:
+        table.add_row(_name(site), _certificate(site), _expiry(site, now), _next(site, now), _upstreams(site))
+    console.print(table)
+    for site in status["sites"]:
+        for line in troubles(site):
+            console.print(Text.assemble((f"{site['site']}: ", "bold"), line))
+    for complaint in status.get("complaints", ()):
+        console.print(Text(complaint, style="red"))
+
+
+def show_site(status: Document, name: str, console: Console) -> bool:
+    """One site, everything; whether there is such a one."""
+    now = _moment(status["now"])
+    site = find(status, name)
+    if site is None or now is None:
+        return False
+    console.print(_head(status))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    certificate = site["certificate"]
+    table.add_row("names", ", ".join(site["names"]))
+    if certificate:
+        table.add_row("serial", certificate["serial"])
+        table.add_row("issuer", certificate["issuer"])
+        table.add_row("valid", f"{_utc(certificate['not_before'])} to {_utc(certificate['not_after'])}")
+    else:
+        table.add_row("certificate", Text("none: the site cannot be reached over TLS", style="red"))
+    table.add_row("next", _next(site, now))
+    table.add_row("because", site["next"]["reason"])
+    table.add_row("last order", f"{_utc(site['last_attempt'])}, last good one {_utc(site['last_success'])}")
+    table.add_row("on the wire", _wire(site))
+    for upstream in site["upstreams"]:
+        table.add_row("upstream", f"{upstream['path']} -> {upstream['address']} {upstream['state'] or ''}".rstrip())
+    console.print(table)
+    for line in troubles(site):
+        console.print(Padding(Group(Text(line)), (1, 0, 0, 0)))
+    return True
+
+
+def find(status: Document, name: str) -> Document | None:
+    """The site of that name, or with that name among its names."""
+    by_site = {site["site"]: site for site in status["sites"]}
+    by_name = {each: site for site in status["sites"] for each in site["names"]}
+    return by_site.get(name) or by_name.get(name)
+
+
+def troubles(site: Document) -> list[str]:
+    """Sentences about what is wrong with a site; none when all is well."""
+    found = []
+    problem = site["problem"]
+    if problem:
+        if problem["message"]:
+            found.append(f"the last order failed: {problem['message']}")
+        found += [f"{each['name']} is left out: {each['detail']} {each['advice']}" for each in problem["names"]]
+    if not site["saved"]:
+        found.append("the newest certificate could not be saved: see the log, and free space or correct permissions")
+    if site["wire"]["problem"]:
+        found.append(f"what is served is not what is stored: {site['wire']['problem']}")
+    if site["export"]:
+        found.append(site["export"])
+    return found
+
+
+def span(length: timedelta) -> str:
+    """A time span in the two units that matter: ``29 d 3 h``, ``3 h 5 min``, ``40 s``."""
+    seconds = int(abs(length).total_seconds())
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days} d {hours} h" if hours and days < 100 else f"{days} d"
+    if hours:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def _head(status: Document) -> Text:
+    if status["running"]:
+        line = (
+            f"appliance {status['software']}, pid {status.get('pid')}, up {_up(status)}, state in {status['state_dir']}"
+        )
+        return Text(line, style="dim")
+    return Text(f"not running: this is what is stored in {status['state_dir']}", style="yellow")
+
+
+def _up(status: Document) -> str:
+    started, now = _moment(status.get("started")), _moment(status["now"])
+    return span(now - started) if started is not None and now is not None else "?"
+
+
+def _name(site: Document) -> str:
+    others = len(site["names"]) - 1
+    return f"{site['site']} +{others}" if others else str(site["site"])
+
+
+def _certificate(site: Document) -> Text:
+    certificate = site["certificate"]
+    if certificate is None:
+        return Text("none", style="red")
+    missing = [name for name in site["names"] if name not in site["covered"]]
+    text = Text(f"{_short(certificate['serial'])} {_common_name(certificate['issuer'])}")
+    if missing:
+        text.append(f", without {', '.join(missing)}", style="yellow")
+    return text
+
+
+def _expiry(site: Document, now: datetime) -> Text:
+    end = _moment(site["certificate"]["not_after"]) if site["certificate"] else None
+    if end is None:
+        return Text("")
+    if end <= now:
+        return Text(f"{span(now - end)} ago", style="bold red")
+    return Text(f"in {span(end - now)}", style="yellow" if site["problem"] else "green")
+
+
+def _next(site: Document, now: datetime) -> Text:
+    at, step = _moment(site["next"]["at"]), site["next"]["step"]
+    what = {"store": "save", "install": "serve", "renew": "order"}.get(step, "order")
+    if at is None or at <= now:
+        return Text(f"{what} now", style="yellow")
+    when = f"{at:%Y-%m-%d %H:%M} UTC" if at - now > _SOON else f"in {span(at - now)}"
+    return Text(f"{what} {when}", style="yellow" if site["failures"] else "")
+
+
+def _upstreams(site: Document) -> Text:
+    out = [upstream["address"] for upstream in site["upstreams"] if upstream["state"] == "out"]
+    if out:
+        return Text(f"out: {', '.join(out)}", style="red")
+    return Text(", ".join(dict.fromkeys(upstream["address"] for upstream in site["upstreams"])))
+
+
+def _wire(site: Document) -> Text:
+    wire = site["wire"]
+    if wire["problem"]:
+        return Text(wire["problem"], style="red")
+    if not wire["checked"]:
+        return Text("not looked at yet")
+    return Text(f"serial {wire['serial']}, seen {_utc(wire['checked'])} ({wire['way']})")
+
+
+def _short(serial: str) -> str:
+    return serial if len(serial) <= 12 else f"{serial[:6]}…{serial[-4:]}"
+
+
+def _common_name(issuer: str) -> str:
+    parts = dict(part.partition("=")[::2] for part in issuer.split(","))
+    return parts.get("CN") or parts.get("O") or issuer
+
+
+def _utc(text: str | None) -> str:
+    moment = _moment(text)
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment is not None else "never"
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
