@@ -97,6 +97,10 @@ class OrderError(AcmeError):
         super().__init__(message)
 
 
+class ResponderError(AcmeError):
+    """A challenge that could not be published or withdrawn: says by what means, and what was seen."""
+
+
 class RequestError(ApplianceError):
     """A client's request that is refused; ``status`` is what it is answered with, the connection closes after it."""
 

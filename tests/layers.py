@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-GROUND = ["appliance", "appliance.config", "appliance.errors"]
+GROUND = ["appliance", "appliance.config", "appliance.dnsconfig", "appliance.errors"]
 """What everybody may know."""
 
 PURE = [
@@ -13,6 +13,8 @@ PURE = [
     "appliance.acme.ari",
     "appliance.acme.budget",
     "appliance.acme.decision",
+    "appliance.acme.dns",
+    "appliance.acme.dns.record",
     "appliance.acme.failure",
     "appliance.acme.fallback",
     "appliance.acme.jose",
@@ -71,6 +73,16 @@ ADAPTERS = [
     "appliance.acme.account",
     "appliance.acme.challenges",
     "appliance.acme.client",
+    "appliance.acme.dns.exec_hook",
+    "appliance.acme.dns.lexicon",
+    "appliance.acme.dns.lexicon_program",
+    "appliance.acme.dns.lookup",
+    "appliance.acme.dns.process",
+    "appliance.acme.dns.propagation",
+    "appliance.acme.dns.providers",
+    "appliance.acme.dns.responder",
+    "appliance.acme.dns.rfc2136",
+    "appliance.acme.dns.third_party",
     "appliance.acme.issuance",
     "appliance.acme.issuer",
     "appliance.acme.responders",
@@ -83,6 +95,7 @@ ADAPTERS = [
     "appliance.commandline",
     "appliance.configfile",
     "appliance.deadlines",
+    "appliance.dnsconfigfile",
     "appliance.dispatch",
     "appliance.immediate",
     "appliance.lingering",
