@@ -19,6 +19,7 @@ from zope.interface import implementer
 from appliance.config import Limits, Timeouts
 from appliance.deadlines import Deadlines
 from appliance.errors import ListenError
+from appliance.http.record import Observer
 from appliance.http.server import Handler, ServerConnection
 
 DRAIN_SECONDS = 10.0
@@ -30,13 +31,22 @@ class ClientFactory:
     """Makes the protocol of every client accepted, and knows those that are open."""
 
     def __init__(
-        self, handler: Handler, deadlines: Deadlines, limits: Limits, timeouts: Timeouts, scheme: bytes
+        self,
+        handler: Handler,
+        deadlines: Deadlines,
+        limits: Limits,
+        timeouts: Timeouts,
+        scheme: bytes,
+        observer: Observer | None = None,
     ) -> None:
         self._handler = handler
         self._deadlines = deadlines
         self._limits = limits
         self._timeouts = timeouts
         self._scheme = scheme
+        self._observer = observer
+        self.accepted = 0
+        """How many clients there were so far."""
         self.open: set[ServerConnection] = set()
         self._emptied: Deferred[None] | None = None
 
@@ -49,8 +59,9 @@ class ClientFactory:
     def buildProtocol(self, address: IAddress | None) -> ServerConnection:
         """See IProtocolFactory."""
         connection = ServerConnection(
-            self._handler, self._deadlines, self._limits, self._timeouts, self._scheme, self._gone
+            self._handler, self._deadlines, self._limits, self._timeouts, self._scheme, self._gone, self._observer
         )
+        self.accepted += 1
         self.open.add(connection)
         return connection
 

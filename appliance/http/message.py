@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from appliance.http.record import Record
 
 Fields = list[tuple[bytes, bytes]]
 """Header fields in their order: name as received, value without white space at its ends."""
@@ -30,6 +33,7 @@ class RequestHead:
         "host",
         "keep_alive",
         "method",
+        "record",
         "target",
         "upgrade",
         "version",
@@ -53,6 +57,8 @@ class RequestHead:
         self.expects_continue = False
         self.upgrade = b""
         """The protocol asked for by ``Upgrade``, when ``Connection`` names it."""
+        self.record: Record | None = None
+        """Where to note what becomes of it, if anybody wants to know."""
 
     @property
     def path(self) -> bytes:

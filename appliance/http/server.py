@@ -24,6 +24,7 @@ from appliance.http.body import LAST_CHUNK, BodyError, BodyReader, UntilCloseRea
 from appliance.http.flow import unsent
 from appliance.http.http1 import HEAD_END, check_partial_head, read_request, write_response
 from appliance.http.message import NO_BODY, RequestHead, ResponseHead
+from appliance.http.record import Observer, Record
 from appliance.proxyprotocol import Connection
 
 _IDLE: Final = 0
@@ -85,8 +86,10 @@ class ServerConnection:
         "_handler",
         "_head",
         "_limits",
+        "_observer",
         "_paused",
         "_reading_stopped",
+        "_record",
         "_request",
         "_requests",
         "_scanned",
@@ -100,6 +103,7 @@ class ServerConnection:
         "memo",
         "port",
         "scheme",
+        "tls",
         "transport",
     )
 
@@ -111,6 +115,7 @@ class ServerConnection:
         timeouts: Timeouts,
         scheme: bytes,
         gone: Callable[[ServerConnection], None] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._handler = handler
         self._deadlines = deadlines
@@ -118,11 +123,16 @@ class ServerConnection:
         self._timeouts = timeouts
         self.scheme = scheme
         self._tell_gone = gone
+        self._observer = observer
+        self._record: Record | None = None
+        """Of the request under way, while there is an observer."""
         self.transport: Any = None
         self.client = ""
         """The peer's IP address; empty on a UNIX socket."""
         self.port = 0
         """The port the client connected to; 0 on a UNIX socket."""
+        self.tls = ""
+        """The version of TLS; only known while there is an observer, who asks for it."""
         self.memo: Any = None
         """The handler's own, for what does not change between the requests of one connection."""
         self.deadline = NEVER
@@ -173,6 +183,9 @@ class ServerConnection:
     def handshakeCompleted(self) -> None:
         """See IHandshakeListener: the time for a first request begins."""
         self.deadline = self._deadlines.seconds() + self._timeouts.header
+        if self._observer is not None:
+            self.tls = self.transport.getHandle().get_protocol_version_name()
+            self._observer.handshake_completed(self.tls)
 
     def dataReceived(self, data: bytes) -> None:
         """See IProtocol."""
@@ -188,6 +201,8 @@ class ServerConnection:
             self._request_data(data)
         elif state == _TUNNEL:
             assert self._exchange is not None
+            if self._record is not None:
+                self._record.bytes_in += len(data)
             self._exchange.body_received(data)
 
     def readConnectionLost(self) -> None:
@@ -218,8 +233,18 @@ class ServerConnection:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_lost()
+        if self._observer is not None:
+            self._tell_of_end(self._observer, reason)
         if self._tell_gone is not None:
             self._tell_gone(self)
+
+    def _tell_of_end(self, observer: Observer, reason: Failure) -> None:
+        """Whatever was under way as the connection ended has ended too."""
+        if self.scheme == b"https" and not self.tls:
+            observer.handshake_failed(reason.value)
+        record, self._record = self._record, None
+        if record is not None:
+            observer.end(record, record.status == 101)
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the socket is full."""
@@ -307,6 +332,8 @@ class ServerConnection:
         self._state = _BUSY
         self._request = request
         self._awaited = True
+        if self._observer is not None:
+            self._record = request.record = self._observer.begin(request, self.client, self.tls)
         self._requests += 1
         if self._requests >= self._limits.requests_per_connection:
             request.keep_alive = False
@@ -348,6 +375,8 @@ class ServerConnection:
             self._refuse(413)
             return
         exchange = self._exchange
+        if self._record is not None:
+            self._record.bytes_in += len(piece)
         self._renew_deadline()
         if exchange is not None and piece:
             exchange.body_received(piece)
@@ -397,6 +426,9 @@ class ServerConnection:
         request = self._request
         assert request is not None
         self._awaited = False
+        if self._record is not None:
+            self._record.status = response.status
+            self._record.answered = self._deadlines.seconds()
         framing = response.framing
         self._chunked = framing < 0 and request.version == 1
         if (framing < 0 and request.version == 0) or self._body is not None or self._last():
@@ -412,6 +444,8 @@ class ServerConnection:
 
     def send_body(self, data: bytes) -> None:
         """Send a piece of the response's body, not empty."""
+        if self._record is not None:
+            self._record.bytes_out += len(data)
         if self._chunked:
             data = chunk(data)
         head = self._head
@@ -438,6 +472,10 @@ class ServerConnection:
             return
         self._exchange = None
         self._request = None
+        if self._observer is not None:
+            record, self._record = self._record, None
+            if record is not None:
+                self._observer.end(record, True)
         if self._body is not None:
             self._linger()
             return
@@ -464,7 +502,10 @@ class ServerConnection:
         """Send the last piece of a response's body and its end in one write."""
         if self._chunked:
             self._chunked = False
-            data = chunk(data) + LAST_CHUNK
+            framed = chunk(data) + LAST_CHUNK
+            if self._record is not None:
+                self._record.bytes_out -= len(framed) - len(data)
+            data = framed
         self.send_body(data)
         self.end()
 
@@ -508,6 +549,8 @@ class ServerConnection:
 
     def tunnel_data(self, data: bytes) -> None:
         """Bytes from the other end of the tunnel."""
+        if self._record is not None:
+            self._record.bytes_out += len(data)
         self.transport.write(data)
 
     def tunnel_ended(self) -> None:
@@ -542,6 +585,8 @@ class ServerConnection:
             self._abort()
             return
         self._state = _BUSY
+        if self._record is None and self._observer is not None:
+            self._record = self._observer.begin(None, self.client, self.tls)
         self._request = RequestHead(b"GET", b"*", 1)
         self._awaited = True
         self._body = UntilCloseReader()  # whatever still comes is not a request any more

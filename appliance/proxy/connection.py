@@ -37,6 +37,9 @@ _INFORMATIONAL_RESPONSES = 16
 class Owner(Protocol):
     """The pool a connection goes back to."""
 
+    name: str
+    """The address, for logs and metrics."""
+
     def released(self, connection: UpstreamConnection) -> None:
         """The connection is idle and good for another request."""
 
@@ -103,6 +106,11 @@ class UpstreamConnection:
         self._read_closed = False
         self._write_closed = False
         self._unsent = 0
+
+    @property
+    def address(self) -> str:
+        """Whom it leads to, for logs and metrics."""
+        return self._owner.name
 
     # --- from the exchange ---
 

@@ -185,7 +185,12 @@ class Exchange:
             self._downstream.resume_request()  # before anything is sent that could pause it
             if self.request.expects_continue and not early:
                 self._downstream.send_continue()
+        record = self.request.record
+        if record is not None:
+            record.upstream = connection.address
         connection.send(self, self.request, self._head, early, self._request_ended)
+        if record is not None:
+            record.sent = connection.sent
         if self._paused:
             connection.pause()
 
@@ -203,6 +208,8 @@ class Exchange:
     def upstream_failed(self, error: UpstreamError) -> None:
         """The exchange cannot come to its end."""
         self._connection = None
+        if self.request.record is not None:
+            self.request.record.fault = error.phase
         self._upstream.report(self, error)
         self._downstream.fail(error.status)
 

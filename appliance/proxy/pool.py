@@ -37,6 +37,7 @@ class Pool:
         """``send_proxy`` is a version of the PROXY protocol: each connection is then about one client's one request."""
         self.reactor = reactor
         self.address = address
+        self.name = str(address)
         self.deadlines = deadlines
         self.timeouts = timeouts
         self.names = names or HostNames(reactor)

@@ -13,6 +13,7 @@ import h11
 from appliance.config import Limits, Timeouts, UpstreamAddress
 from appliance.deadlines import Deadlines
 from appliance.http.server import ServerConnection
+from appliance.ops.observer import RequestObserver
 from appliance.proxy.handler import ProxyHandler
 from appliance.proxy.pool import Pool
 from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
@@ -51,6 +52,8 @@ class Proxy:
         self.network = Network()
         self.limits = limits
         self.timeouts = timeouts
+        self.observer: RequestObserver | None = None
+        """Set by those who want records of what `client` sends."""
         self.deadlines = Deadlines(self.network)
         self.deadlines.startService()
         self.pools: dict[str, Pool] = {}
@@ -89,7 +92,9 @@ class Proxy:
 
     def server(self, scheme: bytes = b"https") -> ServerConnection:
         """A protocol for one client."""
-        return ServerConnection(self.handler, self.deadlines, self.limits, self.timeouts, scheme)
+        return ServerConnection(
+            self.handler, self.deadlines, self.limits, self.timeouts, scheme, observer=self.observer
+        )
 
     def client(self, host: str = "192.0.2.7") -> Peer:
         """A client's connection, open."""
