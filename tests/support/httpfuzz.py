@@ -85,6 +85,10 @@ REQUEST_FRAGMENTS = [
     *_CHUNKS * 5,
 ]
 """What request streams may be put together from."""
+HEAD_FRAGMENTS = _FIELDS
+"""Field lines of requests."""
+CHUNK_FRAGMENTS = _CHUNKS
+"""What chunked bodies may be put together from."""
 RESPONSE_FRAGMENTS = [*[line + b"\r\n" for line in _STATUS_LINES] * 10, *_FIELDS, *[b"\r\n"] * 200, *_CHUNKS * 5]
 """What response streams may be put together from."""
 
