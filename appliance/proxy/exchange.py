@@ -179,8 +179,10 @@ class Exchange:
     def upstream_ready(self, connection: UpstreamConnection) -> None:
         """An upstream connection is this exchange's, until it is told the end."""
         self._connection = connection
-        early = b"".join(self._early)
-        self._early.clear()
+        early = b""
+        if self._early:
+            early = b"".join(self._early)
+            self._early.clear()
         if not self._request_ended:
             self._downstream.resume_request()  # before anything is sent that could pause it
             if self.request.expects_continue and not early:
