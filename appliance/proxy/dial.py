@@ -304,11 +304,11 @@ def _handshake_error(reason: Failure, tls: SSL.Connection | None, host: str) -> 
 
 def _names(tls: SSL.Connection | None) -> str:
     """The names in the peer's certificate."""
-    certificate = tls.get_peer_certificate(as_cryptography=True) if tls is not None else None
-    if certificate is None:
+    chain = tls.get_peer_cert_chain(as_cryptography=True) if tls is not None else None
+    if not chain:
         return "others"
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return "no name at all"
     return ", ".join(str(name.value) for name in names)
