@@ -26,9 +26,12 @@ from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[impo
 
 from appliance.acme.challenges import PendingChallenges
 from appliance.acme.client import CaAgent
+from appliance.acme.dns.providers import responders_for
 from appliance.acme.issuer import Issuer
 from appliance.acme.renewal import RenewalService
+from appliance.acme.responders import Responders
 from appliance.acme.siterenewal import Install
+from appliance.acme.tlsalpn import TlsAlpnChallenges
 from appliance.announced import Announcing
 from appliance.clock import utc_now
 from appliance.config import Backend, Configuration, Site, UpstreamAddress
@@ -94,7 +97,7 @@ def build(
 ) -> Appliance:
     """The service of a configuration, not started yet. ``reactor.seconds`` must be monotonic (`clock.make_monotonic`).
 
-    ``store`` replaces the folder of certificates; ``responders`` are asked before the appliance's own HTTP-01.
+    ``store`` replaces the folder of certificates; ``responders`` are asked before the appliance's own.
     Raises ApplianceError for what the configuration could not know.
     """
 
@@ -103,7 +106,8 @@ def build(
 
     deadlines = Deadlines(reactor)
     challenges = PendingChallenges()
-    certificates = SniMap()
+    tls_challenges = TlsAlpnChallenges(now)
+    certificates = SniMap(tls_challenges)
     agent = CaAgent(reactor, configuration.acme.ca_file)
     upstreams = _upstreams(reactor, configuration, deadlines)
     handler = ProxyHandler(
@@ -115,7 +119,8 @@ def build(
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
     operating = Operating(reactor, configuration, now, certificates, store)
     install = operating.install
-    renewal = _renewal(reactor, configuration, install, agent, [*responders, challenges], store, defer, now)
+    usable = responders_for(configuration, [*responders, challenges, tls_challenges], reactor, defer)
+    renewal = _renewal(reactor, configuration, install, agent, usable, store, defer, now)
     redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
 
     def listeners(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> list[Listener]:
@@ -143,7 +148,7 @@ def _renewal(
     configuration: Configuration,
     install: Install,
     agent: CaAgent,
-    responders: Sequence[IResponder],
+    responders: Responders,
     store: ICertificateStore,
     defer: Defer,
     now: Callable[[], datetime],

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
+from appliance.dnsconfig import Dns
+
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 
@@ -95,6 +97,11 @@ class Site:
     key_type: str | None = None
     """In place of ``Acme.key_type``."""
 
+    challenge: str | None = None
+    """The one kind of challenge to use; None is whatever can be used, one after the other."""
+    dns: Dns | None = None
+    """How this site's records are published; None is as ``Acme.dns`` says."""
+
     @property
     def name(self) -> str:
         """The first name: the site's own."""
@@ -155,6 +162,8 @@ class Acme(CertificateAuthority):
     """How many orders are begun at once."""
     rehearsal: str | None = None
     """The directory of a CA where a site's first certificate is tried before, and thrown away."""
+    dns: Dns | None = None
+    """How records are published for DNS-01; None is not at all."""
 
     @property
     def authorities(self) -> tuple[CertificateAuthority, ...]:

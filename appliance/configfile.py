@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,6 +33,8 @@ from appliance.config import (
     Timeouts,
     UpstreamAddress,
 )
+from appliance.dnsconfig import Dns
+from appliance.dnsconfigfile import DNS
 from appliance.errors import ConfigurationError, Mistake
 from appliance.schema import Document, KeyPath, Many, Place, Reader, Refused, Table, unique
 from appliance.tomllines import locate
@@ -47,6 +49,8 @@ MAX_BYTES = 1024 * 1024
 _POSITION = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)")
 
 
+DNS_01 = "dns-01"
+
 WHY_AGREE = "a CA issues certificates only to those who agree to its terms of service"
 
 
@@ -58,6 +62,8 @@ def _site(
     issuer: tuple[str, ...] = (),
     profile: str | None = None,
     key_type: str | None = None,
+    challenge: str | None = None,
+    dns: Dns | None = None,
     **backend: Any,
 ) -> Site:
     """Join the short form, ``upstream``, and the long one, ``[[site.route]]``."""
@@ -68,7 +74,9 @@ def _site(
     for key in backend if not upstream else ():
         place.at(key).note("is about the site's own upstream, which it has not: put it into a [[site.route]]")
     routes = (*route, Route("/", upstream, backend=_backend(**backend))) if upstream else route
-    return Site(names, routes, issuer, profile, key_type)
+    if dns is not None and challenge not in (None, DNS_01):
+        place.at("dns").note(f'is for challenge = "{DNS_01}", and this site has "{challenge}": leave one of them out')
+    return Site(names, routes, issuer, profile, key_type, challenge or (DNS_01 if dns is not None else None), dns)
 
 
 def _route(path: str, upstream: tuple[UpstreamAddress, ...], strip_prefix: bool = False, **backend: Any) -> Route:
@@ -109,9 +117,29 @@ def _configuration(place: Place, site: tuple[Site, ...], **others: Any) -> Confi
     ]
     for where, name in unknown:
         where.note(f'has "{name}", which no [[acme.issuer]] is named; there are {", ".join(known)}')
-    if unknown:
+    unprovable = [
+        (place.at("site").at(number), *found)
+        for number, each in enumerate(site)
+        for found in _unprovable(each, configuration.acme)
+    ]
+    for where, key, message in unprovable:
+        where.at(key).note(message)
+    if unknown or unprovable:
         raise Refused
     return configuration
+
+
+def _unprovable(site: Site, acme: Acme) -> Iterator[tuple[str, str]]:
+    """What no CA can be shown: the key, and what to do about it."""
+    set_up = "set up [acme.dns], or [site.dns] for this site"
+    wildcards = ", ".join(name for name in site.names if name.startswith("*."))
+    has_dns = (site.dns or acme.dns) is not None
+    if wildcards and site.challenge not in (None, DNS_01):
+        yield "challenge", f'must be "{DNS_01}": a CA certifies wildcards ({wildcards}) no other way'
+    elif wildcards and not has_dns:
+        yield "names", f"has {wildcards}, and a CA certifies wildcards over DNS-01 only: {set_up}"
+    elif site.challenge == DNS_01 and not has_dns:
+        yield "challenge", f'is "{DNS_01}", which needs somewhere to put records: {set_up}'
 
 
 def _agreed(value: object, place: Place) -> bool:
@@ -180,6 +208,8 @@ SITE = Table(
         "issuer": Many(values.text, or_one=True),
         "profile": values.text,
         "key_type": KEY_TYPE,
+        "challenge": values.one_of("http-01", "tls-alpn-01", DNS_01),
+        "dns": DNS,
         "upstream": UPSTREAMS,
         "route": Many(ROUTE),
         **BACKEND,
@@ -228,6 +258,7 @@ ACME = Table(
         "key_type": KEY_TYPE,
         "max_orders": values.whole(1, 1000),
         "rehearsal": values.directory_url,
+        "dns": DNS,
     },
     _acme,
     required={"agree_tos": f"set it to true; {WHY_AGREE}"},

@@ -42,7 +42,7 @@ def name_server(value: object, place: Place) -> NameServer:
     try:
         return NameServer(str(ipaddress.ip_address(host)), int(port))
     except ValueError:
-        return NameServer(values.domain_name(host, place), int(port))
+        return NameServer(_host_name(host, place), int(port))
 
 
 def name_server_address(value: object, place: Place) -> NameServer:
@@ -124,12 +124,6 @@ def _key_name(value: object, place: Place) -> str:
     return text
 
 
-def _algorithm(value: object, place: Place) -> str:
-    if value not in ALGORITHMS:
-        raise Refused(f"must be one of {', '.join(ALGORITHMS)}, not {shown(value)}")
-    return str(value)
-
-
 def _lexicon_name(value: object, place: Place) -> str:
     text = values.text(value, place)
     if not _LEXICON_NAME.fullmatch(text):
@@ -148,8 +142,14 @@ def _command(value: object, place: Place) -> tuple[str, ...]:
 
 
 def _zone(value: object, place: Place) -> str:
-    text = values.text(value, place).removesuffix(".")
-    return values.domain_name(text, place)
+    return _host_name(values.text(value, place).removesuffix("."), place)
+
+
+def _host_name(value: str, place: Place) -> str:
+    name = values.domain_name(value, place)
+    if name.startswith("*."):
+        raise Refused(f"must be a name, not a wildcard: {shown(value)}")
+    return name
 
 
 @frozen
@@ -213,12 +213,6 @@ KINDS = {
 COMMON = ("resolvers", "nameservers", "propagation_timeout")
 
 
-def _provider(value: object, place: Place) -> str:
-    if value not in KINDS:
-        raise Refused(f"must be one of {', '.join(KINDS)}, not {shown(value)}")
-    return str(value)
-
-
 def _dns(place: Place, provider: str, **given: Any) -> Dns:
     """Hand the keys to the provider they are for, and refuse those that are for another."""
     kind = KINDS[provider]
@@ -238,12 +232,12 @@ ADDRESSES = Many(name_server_address, or_one=True)
 
 DNS = Table(
     {
-        "provider": _provider,
+        "provider": values.one_of(*KINDS),
         "server": name_server,
         "key_name": _key_name,
         "secret": secret,
         "secret_file": secret_file,
-        "algorithm": _algorithm,
+        "algorithm": values.one_of(*ALGORITHMS),
         "zone": _zone,
         "name": _lexicon_name,
         "options": options,

@@ -122,13 +122,8 @@ def domain_name(value: str, place: Place) -> str:
         raise Refused(f"must be a domain name: {shown(value)} is an IP address, which no certificate is obtained for")
     if value.endswith("."):
         raise Refused(f'must not end with a dot: write "{value.rstrip(".")}"')
-    name = _a_labels(value.removeprefix("*."))
-    if value.startswith("*."):
-        raise Refused(
-            f"{shown(value)} is a wildcard, which a CA only certifies over DNS-01, and the appliance only speaks"
-            " HTTP-01 so far: list the names one by one"
-        )
-    return name
+    wildcard = "*." if value.startswith("*.") else ""
+    return wildcard + _a_labels(value.removeprefix("*."))
 
 
 def _a_labels(value: str) -> str:

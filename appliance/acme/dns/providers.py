@@ -1,8 +1,11 @@
-"""From a configuration to the responder it asks for."""
+"""From a configuration to the responders it asks for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from txacme.interfaces import IResponder  # type: ignore[import-untyped]
 
 from appliance.acme.dns.exec_hook import ExecHook
 from appliance.acme.dns.lexicon import LexiconRecords
@@ -11,8 +14,28 @@ from appliance.acme.dns.record import Publisher
 from appliance.acme.dns.responder import DnsResponder
 from appliance.acme.dns.rfc2136 import DynamicUpdates
 from appliance.acme.dns.third_party import third_party
+from appliance.acme.responders import Responders
+from appliance.config import Configuration
 from appliance.dnsconfig import Dns, DnsHook, DynamicUpdate, Lexicon
 from appliance.store import Defer
+
+
+def responders_for(configuration: Configuration, own: Sequence[IResponder], reactor: Any, defer: Defer) -> Responders:
+    """The responders of every site's names: ``own``, then DNS-01, of which a site may want one kind only.
+
+    Raises ResponderError.
+    """
+
+    def made(dns: Dns | None) -> list[IResponder]:
+        return [] if dns is None else [dns_responder(dns, reactor, defer)]
+
+    shared = made(configuration.acme.dns)
+    by_name: dict[str, list[IResponder]] = {}
+    for site in configuration.sites:
+        usable = [*own, *(made(site.dns) or shared)]
+        wanted = [each for each in usable if site.challenge in (None, each.challenge_type)]
+        by_name.update(dict.fromkeys(site.names, wanted))
+    return Responders([*own, *shared], by_name)
 
 
 def dns_responder(dns: Dns, reactor: Any, defer: Defer) -> DnsResponder:
