@@ -114,6 +114,8 @@ class Pool:
     def opened(self, connection: UpstreamConnection) -> None:
         """A connection stands."""
         self._all.add(connection)
+        if not self.address.path:  # else Nagle holds a body's pieces, and messages, back for 40 ms each
+            connection.transport.setTcpNoDelay(True)
 
     def dialled(self) -> None:
         """A dial has ended."""

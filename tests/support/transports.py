@@ -168,6 +168,9 @@ class _Transport(ImmediateWrites, FileDescriptor, _AbortingMixin):  # type: igno
     def getHost(self) -> IPv4Address:
         return self._local
 
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.peer.prompt = enabled
+
     def getHandle(self) -> None:
         """There is no socket."""
 
@@ -288,6 +291,8 @@ class Peer:
         """What the test did with its half."""
         self.ending: str | None = None
         """What the appliance did with its half, `FINISHED`."""
+        self.prompt = False
+        """Whether the appliance asked for TCP_NODELAY."""
         self.lost: str | None = None
         """How the appliance closed both: `FINISHED` or `RESET`."""
 

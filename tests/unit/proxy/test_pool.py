@@ -84,6 +84,13 @@ def test_close() -> None:
         assert path.pool.open == 0
 
 
+def test_no_delay() -> None:
+    """Small pieces of a body, and messages of a tunnel, are not held back until the application has acknowledged."""
+    with proxy() as path:
+        path.client().send(REQUEST % 1)
+        assert path.upstream.prompt
+
+
 def test_unix_socket() -> None:
     """An application may listen on a UNIX socket."""
     with proxy(routes=((b"/", "/run/app.sock", False),)) as path:
@@ -91,6 +98,7 @@ def test_unix_socket() -> None:
         client = path.client()
         received, got = path.exchange(client, REQUEST % 1, OK)
         assert (path.network.dialled, got) == (["/run/app.sock"], OK)
+        assert not path.upstream.prompt  # there is no such option there
         assert b"Host: example.com\r\n" in received
 
 
