@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from random import random
 from typing import Any, cast
 
@@ -22,8 +22,10 @@ from twisted.application.internet import TimerService
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[import-untyped]
 
+from appliance import descriptors
 from appliance.acme.challenges import PendingChallenges
 from appliance.acme.client import CaAgent
 from appliance.acme.dns.providers import responders_for
@@ -32,9 +34,10 @@ from appliance.acme.renewal import RenewalService
 from appliance.acme.responders import Responders
 from appliance.acme.siterenewal import Install
 from appliance.acme.tlsalpn import TlsAlpnChallenges
+from appliance.admission import Admission, default_connections, default_per_client, possible_connections
 from appliance.announced import Announcing
 from appliance.clock import utc_now
-from appliance.config import Backend, Configuration, Site, UpstreamAddress
+from appliance.config import Backend, Configuration, Limits, Site, UpstreamAddress
 from appliance.deadlines import Deadlines
 from appliance.http.server import Handler
 from appliance.listener import ClientFactory, Listener
@@ -51,6 +54,8 @@ from appliance.tls.context import site_context
 from appliance.tls.endpoint import PlainListening, TlsListening
 from appliance.tls.snimap import SniMap, served_certificate
 
+_log = Logger()
+
 _TICKET_KEY_SECONDS = 24 * 3600.0
 _TCP_PORT = re.compile(r"(?:tcp6?|ssl):(?:port=)?([0-9]+)")
 
@@ -62,6 +67,7 @@ class Appliance(MultiService):
         self,
         certificates: SniMap,
         handler: ProxyHandler,
+        admission: Admission,
         renewal: RenewalService,
         http: Sequence[Listener],
         https: Sequence[Listener],
@@ -70,6 +76,7 @@ class Appliance(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self.certificates = certificates
         self.handler = handler
+        self.admission = admission
         self.renewal = renewal
         self.http = tuple(http)
         self.https = tuple(https)
@@ -108,13 +115,15 @@ def build(
     challenges = PendingChallenges()
     tls_challenges = TlsAlpnChallenges(now)
     certificates = SniMap(tls_challenges)
+    trusted = tuple(ip_network(network) for network in configuration.trusted_proxies)
+    admission = _admission(reactor, configuration.limits, trusted)
     agent = CaAgent(reactor, configuration.acme.ca_file)
     upstreams = _upstreams(reactor, configuration, deadlines)
     handler = ProxyHandler(
         _route_table(configuration.sites, upstreams),
         challenges,
         served_certificate,
-        tuple(ip_network(network) for network in configuration.trusted_proxies),
+        trusted,
     )
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
     operating = Operating(reactor, configuration, now, certificates, store)
@@ -124,14 +133,14 @@ def build(
     redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
 
     def listeners(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> list[Listener]:
-        factory = ClientFactory(handler, deadlines, configuration.limits, configuration.timeouts, scheme)
+        factory = ClientFactory(handler, deadlines, admission, configuration.limits, configuration.timeouts, scheme)
         return [Listener(reactor, listening, endpoint, factory, renewal.when_loaded) for endpoint in endpoints]
 
     announcing = _announcing(configuration, deadlines)
     http = listeners(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
     https = listeners(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
     operating.attach(cast(Any, renewal), https)
-    appliance = Appliance(certificates, handler, renewal, http, https, operating)
+    appliance = Appliance(certificates, handler, admission, renewal, http, https, operating)
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
     checks = _health_checks(configuration, upstreams)
@@ -141,6 +150,22 @@ def build(
         part.setServiceParent(appliance)
     operating.setServiceParent(appliance)  # type: ignore[no-untyped-call]
     return appliance
+
+
+def _admission(reactor: Any, limits: Limits, trusted: Sequence[IPv4Network | IPv6Network]) -> Admission:
+    allowed = descriptors.limit()
+    connections = limits.connections or default_connections(allowed)
+    possible = possible_connections(connections, allowed)
+    if possible < connections:
+        _log.warn(
+            "limits.connections = {connections} needs more file descriptors than the {allowed} that the system allows"
+            " (LimitNOFILE= of systemd, ulimit -n): {possible} it is",
+            connections=connections,
+            allowed=allowed,
+            possible=possible,
+        )
+    per_client = limits.connections_per_client or default_per_client(possible)
+    return Admission(reactor.seconds, possible, per_client, trusted)
 
 
 def _renewal(

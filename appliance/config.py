@@ -179,7 +179,13 @@ class Limits:
     target_bytes: int = 8 * 1024
     headers: int = 100
     body_bytes: int | None = None
+    body_rate: int = 100
+    """Bytes a second that a request's body must come at, on the average of the body timeout; 0: any progress does."""
     requests_per_connection: int = 10_000
+    connections: int | None = None
+    """From all clients together; None: by the file descriptors there are, see `admission`."""
+    connections_per_client: int | None = None
+    """From one client's IPv4 address or IPv6 /64; None: three quarters of all. Trusted proxies are not held to it."""
 
 
 @frozen
@@ -192,6 +198,8 @@ class Timeouts:
     body: float = 60.0
     connect: float = 5.0
     first_byte: float = 60.0
+    websocket_idle: float | None = None
+    """For a byte either way on a WebSocket, or whatever else was upgraded to; None: they may be silent for ever."""
     upstream_idle: float = 1.5
     """Idle upstream connections are dropped sooner than Gunicorn's 2 s keep-alive."""
 

@@ -271,7 +271,10 @@ LIMITS = Table(
         "target_bytes": values.whole(256, 1024 * 1024),
         "headers": values.whole(8, 10_000),
         "body_bytes": values.whole(0, 2**63 - 1),
+        "body_rate": values.whole(0, 2**31),
         "requests_per_connection": values.whole(1, 2**63 - 1),
+        "connections": values.whole(1, 1_000_000),
+        "connections_per_client": values.whole(1, 1_000_000),
     },
     Limits,
 )
@@ -284,6 +287,7 @@ TIMEOUTS = Table(
         "body": values.seconds,
         "connect": values.seconds,
         "first_byte": values.seconds,
+        "websocket_idle": values.seconds,
         "upstream_idle": values.seconds,
     },
     Timeouts,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import heapq
 from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -16,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from appliance.admission import Admission
 from appliance.config import Limits, Timeouts
 from appliance.deadlines import Deadlines
 from appliance.errors import ListenError
@@ -28,12 +31,13 @@ DRAIN_SECONDS = 10.0
 
 @implementer(IProtocolFactory)
 class ClientFactory:
-    """Makes the protocol of every client accepted, and knows those that are open."""
+    """Makes the protocol of every client admitted, and knows those that are open."""
 
     def __init__(
         self,
         handler: Handler,
         deadlines: Deadlines,
+        admission: Admission,
         limits: Limits,
         timeouts: Timeouts,
         scheme: bytes,
@@ -41,14 +45,17 @@ class ClientFactory:
     ) -> None:
         self._handler = handler
         self._deadlines = deadlines
+        self._admission = admission
         self._limits = limits
         self._timeouts = timeouts
         self._scheme = scheme
         self._observer = observer
         self.accepted = 0
         """How many clients there were so far."""
-        self.open: set[ServerConnection] = set()
+        self.open: dict[ServerConnection, str] = {}
+        """Every connection, with what the admission is to be told at its end."""
         self._emptied: Deferred[None] | None = None
+        admission.add_shed(self.shed)
 
     def doStart(self) -> None:
         """See IProtocolFactory."""
@@ -56,13 +63,16 @@ class ClientFactory:
     def doStop(self) -> None:
         """See IProtocolFactory."""
 
-    def buildProtocol(self, address: IAddress | None) -> ServerConnection:
-        """See IProtocolFactory."""
+    def buildProtocol(self, address: IAddress | None) -> ServerConnection | None:
+        """See IProtocolFactory. None, which closes the connection at once, if there are too many."""
+        client = self._admission.admit(address.host if isinstance(address, IPv4Address | IPv6Address) else "")
+        if client is None:
+            return None
         connection = ServerConnection(
             self._handler, self._deadlines, self._limits, self._timeouts, self._scheme, self._gone, self._observer
         )
         self.accepted += 1
-        self.open.add(connection)
+        self.open[connection] = client
         return connection
 
     def drain(self, clock: IReactorTime, patience: float) -> Deferred[None]:
@@ -74,8 +84,17 @@ class ClientFactory:
             self._emptied.callback(None)
         return self._emptied.addTimeout(patience, clock, onTimeoutCancel=lambda result, timeout: None)
 
+    def shed(self, count: int) -> int:
+        """End up to so many connections that wait for a next request, the longest idle first; return how many."""
+        resting = heapq.nsmallest(count, (each for each in self.open if each.resting), key=lambda each: each.deadline)
+        for connection in resting:
+            connection.drain()
+        return len(resting)
+
     def _gone(self, connection: ServerConnection) -> None:
-        self.open.discard(connection)
+        client = self.open.pop(connection, None)
+        if client is not None:
+            self._admission.leave(client)
         if not self.open and self._emptied is not None and not self._emptied.called:
             self._emptied.callback(None)
 

@@ -12,7 +12,7 @@ from twisted.internet.base import ReactorBase
 from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
-from appliance import __version__, app, demo
+from appliance import __version__, app, demo, descriptors
 from appliance.clock import make_monotonic
 from appliance.commandline import CommandLine
 from appliance.config import Configuration
@@ -129,6 +129,7 @@ def makeService(options: Options) -> Main:
 
     reactor = cast(ReactorBase, installed)
     make_monotonic(reactor)
+    descriptors.raise_limit()
     dispatch_directly(reactor)
     main = Main()  # type: ignore[no-untyped-call]
     try:

@@ -86,6 +86,7 @@ class ServerConnection:
         "_handler",
         "_head",
         "_limits",
+        "_moved",
         "_observer",
         "_paused",
         "_reading_stopped",
@@ -147,6 +148,7 @@ class ServerConnection:
         self._allowed: float = inf
         self._awaited = True
         self._chunked = False
+        self._moved = 0
         self._requests = 0
         self._paused = False
         self._reading_stopped = False
@@ -161,6 +163,11 @@ class ServerConnection:
         if not isinstance(peer, IPv4Address | IPv6Address) or not self.client:
             return None
         return Connection(self.client, peer.port, host.host.partition("%")[0].removeprefix("::ffff:"), host.port)
+
+    @property
+    def resting(self) -> bool:
+        """Whether it only waits for a next request, having answered others."""
+        return self._state == _IDLE and self._requests > 0 and not self._buffer
 
     # --- from Twisted ---
 
@@ -203,6 +210,8 @@ class ServerConnection:
             assert self._exchange is not None
             if self._record is not None:
                 self._record.bytes_in += len(data)
+            if self._timeouts.websocket_idle is not None:
+                self._renew_deadline()
             self._exchange.body_received(data)
 
     def readConnectionLost(self) -> None:
@@ -291,10 +300,19 @@ class ServerConnection:
         """While BUSY or TUNNEL: allow the client its time if it is its turn to send. While paused, time runs on."""
         if self._paused:
             return
+        self._moved = 0
+        idle = self._timeouts.websocket_idle
         if self._state == _BUSY and self._body is not None and not self._reading_stopped:
             self.deadline = self._deadlines.seconds() + self._timeouts.body
+        elif self._state == _TUNNEL and idle is not None:
+            self.deadline = self._deadlines.seconds() + idle
         else:
             self.deadline = NEVER
+
+    @property
+    def _least(self) -> float:
+        """Bytes of a body that must come within its time, lest a client holds us for ever with one now and then."""
+        return self._limits.body_rate * self._timeouts.body
 
     # --- reading requests ---
 
@@ -347,6 +365,7 @@ class ServerConnection:
             if framing > self._allowed:
                 raise RequestError(413, "request body too large")
             self._body = reader_for(framing)
+            self._moved = 0
             self.deadline = self._deadlines.seconds() + self._timeouts.body
         exchange = self._handler.handle(self, request)
         if exchange is None:
@@ -377,7 +396,9 @@ class ServerConnection:
         exchange = self._exchange
         if self._record is not None:
             self._record.bytes_in += len(piece)
-        self._renew_deadline()
+        self._moved += len(piece)
+        if self._moved >= self._least:
+            self._renew_deadline()
         if exchange is not None and piece:
             exchange.body_received(piece)
         if body.done and self._body is body:
@@ -551,6 +572,8 @@ class ServerConnection:
         """Bytes from the other end of the tunnel."""
         if self._record is not None:
             self._record.bytes_out += len(data)
+        if self._timeouts.websocket_idle is not None:
+            self._renew_deadline()
         self.transport.write(data)
 
     def tunnel_ended(self) -> None:

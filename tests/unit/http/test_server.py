@@ -410,8 +410,8 @@ class TestDeadlines:
             assert (client.saw, client.take()) == (FINISHED, b"")
 
     def test_half_a_body(self) -> None:
-        """A body that stops coming is 408; one that keeps coming, however slowly, is not."""
-        with proxy(timeouts=self.TIMEOUTS) as path:
+        """A body that stops coming is 408; one that keeps coming, however slowly, is not where no rate is asked for."""
+        with proxy(timeouts=self.TIMEOUTS, limits=Limits(body_rate=0)) as path:
             client = path.client()
             client.send(UPLOAD)
             for _ in range(5):
@@ -421,6 +421,18 @@ class TestDeadlines:
             path.pass_time(62)
             assert (client.saw, statuses(client.take())) == (FINISHED, [408])
             assert path.upstream.saw == RESET
+
+    def test_too_slow_a_body(self) -> None:
+        """A body that comes at less than the rate is 408, however steadily; one that comes at the rate is not."""
+        long = POST + b"Content-Length: 100000\r\n\r\n"
+        for rate, expected in ((99, [408]), (102, [])):
+            with proxy(timeouts=self.TIMEOUTS) as path:
+                client = path.client()
+                client.send(long)
+                for _ in range(180):
+                    client.send(b"x" * rate)
+                    path.pass_time(1)
+                assert statuses(client.take()) == expected
 
     def test_half_a_body_after_the_answer_began(self) -> None:
         """Once the answer has begun there is no 408 to give: the connection is broken off."""

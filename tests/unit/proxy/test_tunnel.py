@@ -232,3 +232,26 @@ def test_stalled(swap: bool) -> None:
         path.pass_time(63)
         assert (reader.saw, writer.saw) == (RESET, RESET)
         assert len(path.deadlines) == path.pool.open == 0
+
+
+def test_silence() -> None:
+    """By default both ends may be silent for as long as they like."""
+    with proxy() as path:
+        client, upstream = switched(path)
+        path.pass_time(7200)
+        assert (client.saw, upstream.saw) == (OPEN, OPEN)
+
+
+def test_silence_for_too_long() -> None:
+    """With a limit, bytes either way begin the time anew; when it is over both ends are cut off."""
+    with proxy(timeouts=Timeouts(websocket_idle=100)) as path:
+        client, upstream = switched(path)
+        for one, other in ((client, upstream), (upstream, client)) * 2:
+            path.pass_time(90)
+            one.send(b"x")
+            assert other.take() == b"x"
+        path.pass_time(98)
+        assert (client.saw, upstream.saw) == (OPEN, OPEN)
+        path.pass_time(4)
+        assert (client.saw, upstream.saw) == (RESET, RESET)
+        assert len(path.deadlines) == 0
