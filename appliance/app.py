@@ -126,7 +126,7 @@ def build(
         trusted,
     )
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
-    operating = Operating(reactor, configuration, now, certificates, store)
+    operating = Operating(reactor, configuration, now, certificates, challenges, store)
     install = operating.install
     usable = responders_for(configuration, [*responders, challenges, tls_challenges], reactor, defer)
     renewal = _renewal(reactor, configuration, install, agent, usable, store, defer, now)

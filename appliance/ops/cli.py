@@ -11,7 +11,7 @@ from appliance import __version__
 from appliance.config import Site
 from appliance.configfile import DEFAULT_FILE, load
 from appliance.errors import ConfigurationError
-from appliance.ops import running
+from appliance.ops import examining, importing, running
 from appliance.ops.terminal import BAD_CONFIGURATION, EXIT_STATUS, FAILED, OK, add_command
 
 EXAMPLES = f"""\
@@ -19,6 +19,8 @@ examples:
   appliance check ./appliance.toml       every mistake at once, each with its key and line
   appliance status                       every site: certificate, next renewal, what went wrong
   appliance renew example.com            order now what has failed or is due
+  appliance doctor example.com           why it fails: DNS, ports, the challenge, CAA, the CA, the clock
+  appliance import-certbot               take over certificates and accounts
 
 The service itself is run by twist:
   twist appliance --config ./appliance.toml
@@ -69,4 +71,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("file", nargs="?", type=Path, default=DEFAULT_FILE, help="default: %(default)s")
     running.add(commands)
+    examining.add(commands)
+    importing.add(commands)
     return parser

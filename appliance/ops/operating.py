@@ -12,11 +12,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
 
+from appliance.acme.challenges import PendingChallenges
 from appliance.config import Configuration
 from appliance.listener import Listener
 from appliance.ops.afterswap import Installer
 from appliance.ops.control import ControlService
 from appliance.ops.operations import Operations, Renewals
+from appliance.ops.probe import Probes
 from appliance.ops.status import Extra, Upstream
 from appliance.tls.snimap import SniMap
 
@@ -30,6 +32,7 @@ class Operating(MultiService):
         configuration: Configuration,
         now: Callable[[], datetime],
         certificates: SniMap,
+        challenges: PendingChallenges,
         store: ICertificateStore,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -37,6 +40,7 @@ class Operating(MultiService):
         self._configuration = configuration
         self._sites = {site.name: site for site in configuration.sites}
         self._now = now
+        self._probes = Probes(reactor, challenges)
         self._listeners: Sequence[Listener] = ()
         self.operations: Operations | None = None
         self.installer = Installer(reactor, now, certificates, self._open_ports, store)
@@ -46,7 +50,7 @@ class Operating(MultiService):
     def attach(self, renewals: Renewals, https: Sequence[Listener]) -> None:
         """Say whom the commands are about, and where TLS clients come in."""
         self._listeners = https
-        self.operations = Operations(renewals, self._now, self._configuration.state_dir, self._extra)
+        self.operations = Operations(renewals, self._now, self._configuration.state_dir, self._extra, self._probes)
         control = ControlService(self._reactor, self._configuration.state_dir, self.operations.commands())
         control.setServiceParent(self)  # type: ignore[no-untyped-call]
 

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from appliance.errors import ApplianceError
 from appliance.ops.control import Arguments, Command, flag, text
+from appliance.ops.probe import Probes
 from appliance.ops.status import Document, Extra, Report, document
 
 
@@ -40,12 +41,14 @@ class Operations:
         now: Callable[[], datetime],
         state_dir: Path,
         extra: Callable[[str], Extra],
+        probes: Probes,
     ) -> None:
         """``extra`` gives what else is known of a site."""
         self._renewals = renewals
         self._now = now
         self._state_dir = state_dir
         self._extra = extra
+        self._probes = probes
         self._started = now()
 
     def commands(self) -> Mapping[str, Command]:
@@ -54,6 +57,7 @@ class Operations:
             "status": Command(lambda _: self.status(), acts=False),
             "renew": Command(self._renew),
             "rollback": Command(self._rollback),
+            "probe": Command(lambda _: self._probes.present()),
         }
 
     def status(self) -> Document:

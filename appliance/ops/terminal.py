@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -59,7 +60,7 @@ def add_command(
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
-        description=function.__doc__,
+        description=inspect.cleandoc(function.__doc__ or ""),
         epilog=text,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

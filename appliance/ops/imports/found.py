@@ -1,0 +1,87 @@
+"""What another ACME client's folder holds, as far as it can be taken over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import field, frozen
+
+from appliance import atomicfile
+from appliance.acme.jose import AccountKey
+from appliance.errors import ApplianceError, StoreError
+from appliance.tls.certificate import Certificate
+
+MAX_ENTRIES = 10_000
+"""Names read of one folder: more than that is no ACME client's."""
+
+
+@frozen
+class FoundCertificate:
+    """A certificate with its key."""
+
+    source: Path
+    certificate: Certificate
+
+
+@frozen
+class FoundAccount:
+    """An account at a CA."""
+
+    source: Path
+    directory: str
+    """The URL of the CA's ACME directory."""
+    key: AccountKey
+    url: str | None = None
+    """The account's; None lets the CA tell it again."""
+    contact: tuple[str, ...] | None = None
+    """As ``mailto:`` URLs; None where the client did not keep it."""
+    created: str = ""
+    """When it was made, as far as told; sorts by time."""
+
+
+@frozen
+class Found:
+    """All of it, and what a human should know."""
+
+    certificates: list[FoundCertificate] = field(factory=list)
+    accounts: list[FoundAccount] = field(factory=list)
+    hints: list[str] = field(factory=list)
+    """Settings that have a counterpart here, to be made by hand."""
+    complaints: list[str] = field(factory=list)
+    """What could not be read."""
+
+    def add_certificate(self, source: Path, pem: bytes) -> None:
+        """Take a key and a chain, or note what is wrong with them."""
+        try:
+            self.certificates.append(FoundCertificate(source, Certificate.from_pem(pem)))
+        except ApplianceError as error:
+            self.complaints.append(f"{source}: {error}")
+
+
+def read(path: Path) -> bytes:
+    """A file that must be there. Raises StoreError."""
+    content = atomicfile.read(path)
+    if content is None:
+        raise StoreError(f"{path} is missing")
+    return content
+
+
+def folders(path: Path) -> Iterator[Path]:
+    """The folders below ``path``, sorted; none if it is none itself. Raises StoreError if it cannot be read."""
+    return (entry for entry in _entries(path) if entry.is_dir())
+
+
+def files(path: Path, suffix: str) -> Iterator[Path]:
+    """The files below ``path`` that end so, sorted."""
+    return (entry for entry in _entries(path) if entry.name.endswith(suffix) and entry.is_file())
+
+
+def _entries(path: Path) -> list[Path]:
+    try:
+        return [path / name for name in sorted(os.listdir(path))[:MAX_ENTRIES]]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}; run this as root") from error
