@@ -81,6 +81,13 @@ def judge_request(data: bytes, sent: list[bytes]) -> None:
         assert one == two or (one >= 400 and two >= 400), (data, statuses, other)
 
 
+def after_hints(data: bytes) -> bytes:
+    """What follows the informational responses."""
+    while data.startswith(b"HTTP/1.1 103 "):
+        data = data.partition(b"\r\n\r\n")[2]
+    return data
+
+
 def answer(sent: list[bytes], asked: bytes, method: bytes, reset: bool) -> tuple[Any, ...]:
     """An application answers in these pieces, then ends; what the client got, and how it ended for it."""
     with proxy(timeouts=Timeouts(first_byte=20, body=20)) as path:
@@ -90,11 +97,9 @@ def answer(sent: list[bytes], asked: bytes, method: bytes, reset: bool) -> tuple
         for piece in sent:
             upstream.outgoing += piece
             path.network.settle()
-        switched = b"HTTP/1.1 101 " in client.incoming
+        switched = after_hints(bytes(client.incoming)).startswith(b"HTTP/1.1 101 ")
         (upstream.reset if reset else upstream.finish)()
-        got = client.take()
-        while got.startswith(b"HTTP/1.1 103 "):
-            got = got.partition(b"\r\n\r\n")[2]
+        got = after_hints(client.take())
         assert b"\x00" not in got.partition(b"\r\n\r\n")[0]
         if switched:
             client.finish()

@@ -6,11 +6,14 @@ It serves every request for ``example.com`` on a TCP port of the loopback interf
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import epollreactor
+from twisted.internet.protocol import Factory
 
+from appliance.http.server import ServerConnection
 from tests.support.processes import Program, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +33,18 @@ class PlainProxy(Program):
         return self
 
 
+class _Factory(Factory):
+    """Its protocols do not know it."""
+
+    noisy = False
+
+    def __init__(self, make: Callable[[], ServerConnection]) -> None:
+        self._make = make
+
+    def buildProtocol(self, address: object) -> Any:
+        return self._make()
+
+
 class _AnyCertificate:
     def covers(self, host: str) -> bool:
         return True
@@ -42,14 +57,13 @@ class _NoChallenges:
 
 def main(port: int, upstream: str) -> None:
     """Run until the process is ended."""
-    epollreactor.install()  # type: ignore[no-untyped-call]
+    epollreactor.install()
     from twisted.internet import reactor as installed
 
     from appliance.clock import make_monotonic
     from appliance.config import Limits, Timeouts, UpstreamAddress
     from appliance.deadlines import Deadlines
     from appliance.immediate import ImmediatePort
-    from appliance.listener import ClientFactory
     from appliance.proxy.handler import ProxyHandler
     from appliance.proxy.pool import Pool
     from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
@@ -67,8 +81,9 @@ def main(port: int, upstream: str) -> None:
     pool = Pool(reactor, address, deadlines, Timeouts())
     site = SiteRoutes("example.com", [RouteEntry(b"/", Upstream("example.com", [pool]))])
     handler = ProxyHandler(RouteTable({b"example.com": site}), _NoChallenges(), lambda transport: _AnyCertificate())
-    factory = ClientFactory(handler, deadlines, Limits(), Timeouts(), b"https")
-    ImmediatePort(port, factory, 128, "127.0.0.1", reactor).startListening()  # type: ignore[no-untyped-call]
+    limits, timeouts = Limits(), Timeouts()
+    factory = _Factory(lambda: ServerConnection(handler, deadlines, limits, timeouts, b"https"))
+    ImmediatePort(port, factory, 128, "127.0.0.1", reactor).startListening()
     reactor.run()
 
 

@@ -6,6 +6,8 @@ strings. The test holds the other end, a `Peer`. A `Network` is the reactor of s
 ``task.Clock``, and nothing happens but in `Network.settle`, which every call of a peer ends with.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -32,7 +34,7 @@ class Network(Clock):
     """Readers, writers and time; ``listen`` says who accepts connections that the appliance opens."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._readers: set[_Transport] = set()
         self._writers: set[_Transport] = set()
         self.listeners: dict[object, Callable[[Peer], None]] = {}
@@ -154,7 +156,7 @@ class _Transport(ImmediateWrites, FileDescriptor, _AbortingMixin):  # type: igno
     def __init__(
         self, network: Network, peer: Peer, protocol: Any, remote: tuple[str, int], local: tuple[str, int]
     ) -> None:
-        super().__init__(network)  # type: ignore[arg-type]
+        super().__init__(network)
         self.network = network
         self.peer = peer
         self.protocol = protocol
@@ -244,8 +246,8 @@ class _Accepted(LingeringClose, _Transport):  # type: ignore[misc]
     """A transport as `immediate.ImmediateServer`; its socket is what the lingering close asks of one."""
 
     def __init__(self, network: Network, peer: Peer, *arguments: Any) -> None:
-        super().__init__(network, peer, *arguments)
-        self.socket = _Socket(peer)
+        super().__init__(network, peer, *arguments)  # type: ignore[arg-type]
+        self.socket = _Socket(peer)  # type: ignore[assignment]
 
 
 class _Socket:

@@ -79,7 +79,7 @@ def test_moved_meanwhile(clock: Clock, deadlines: Deadlines) -> None:
 def test_failure_spares_the_others(clock: Clock, deadlines: Deadlines) -> None:
     """One that fails is logged and forgotten, and the others are told."""
     events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
+    globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type]
     try:
 
         def fail() -> None:
@@ -91,7 +91,7 @@ def test_failure_spares_the_others(clock: Clock, deadlines: Deadlines) -> None:
             deadlines.add(each)
         clock.pump([1.0] * 3)
     finally:
-        globalLogPublisher.removeObserver(events.append)
+        globalLogPublisher.removeObserver(events.append)  # type: ignore[arg-type]
     assert well.expired == [1.0]
     assert [len(each.expired) for each in broken] == [1, 1, 1]
     assert sum("log_failure" in event for event in events) == 3

@@ -14,7 +14,7 @@ from tests.support.processes import wait_for
 
 def connection(end: socket.socket) -> Connection:
     """Twisted's transport for a socket, with a reactor that never turns."""
-    made = Connection(end, None, MemoryReactorClock())  # type: ignore[arg-type,no-untyped-call]
+    made = Connection(end, None, MemoryReactorClock())  # type: ignore[arg-type]
     made.connected = 1
     return made
 

@@ -302,7 +302,7 @@ class TestLingering:
             assert client.saw == FINISHED
             for _ in range(10):
                 client.send(b"x" * 99_000)
-                assert (client.outgoing, client.saw) == (b"", FINISHED)
+                assert (bytes(client.outgoing), client.saw) == (b"", FINISHED)
             client.finish()
             assert client.saw == FINISHED
             assert len(path.deadlines) == path.pool.open == 0
@@ -314,7 +314,7 @@ class TestLingering:
             client.send(POST + b"Content-Length: 1000000\r\n\r\n" + b"x" * 1000)
             assert statuses(client.take()) == [413]
             client.send(b"x" * 999_000)
-            assert (client.outgoing, client.saw) == (b"", FINISHED)
+            assert (bytes(client.outgoing), client.saw) == (b"", FINISHED)
             assert path.network.dialled == []
 
     def test_not_for_ever(self) -> None:

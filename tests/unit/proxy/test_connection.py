@@ -19,6 +19,8 @@ HEAD = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 class Owner:
     """Notes what a connection tells its pool."""
 
+    name = "http://127.0.0.1:8000"
+
     def __init__(self) -> None:
         self.told: list[str] = []
 

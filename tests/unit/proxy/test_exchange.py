@@ -393,7 +393,7 @@ class TestFailures:
             path.upstream.reset()
             assert status(client.take()) == 502
             client.send(b"x" * 50)
-            assert (client.outgoing, client.saw) == (b"", FINISHED)
+            assert (bytes(client.outgoing), client.saw) == (b"", FINISHED)
 
     def test_early_answer_closes_the_upload(self) -> None:
         """An answer before the request's end: complete for the client, and neither connection is used again."""

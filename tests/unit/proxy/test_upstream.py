@@ -26,11 +26,11 @@ def warnings() -> Iterator[list[str]]:
         if event["log_level"].name == "warn":
             logged.append(formatEvent(event))
 
-    globalLogPublisher.addObserver(observe)
+    globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]
     try:
         yield logged
     finally:
-        globalLogPublisher.removeObserver(observe)
+        globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]
 
 
 def status(client: Peer) -> int:
