@@ -10,14 +10,14 @@ from unittest.mock import patch
 
 import h11
 
-from appliance.config import Limits, Timeouts, UpstreamAddress
+from appliance.config import Backend, Limits, Timeouts, UpstreamAddress
 from appliance.deadlines import Deadlines
 from appliance.http.server import ServerConnection
 from appliance.ops.observer import RequestObserver
 from appliance.proxy.handler import ProxyHandler
 from appliance.proxy.pool import Pool
 from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
-from appliance.proxy.upstream import Upstream
+from appliance.proxy.upstream import IMPATIENT, Upstream
 from tests.support.transports import Network, Peer
 
 HOST = b"example.com"
@@ -48,7 +48,9 @@ class Challenges:
 class Proxy:
     """A site, ``example.com``, in front of one application at 127.0.0.1:8000; see `proxy` for what may differ."""
 
-    def __init__(self, limits: Limits, timeouts: Timeouts, trusted: Sequence[str], routes: Routes) -> None:
+    def __init__(
+        self, limits: Limits, timeouts: Timeouts, trusted: Sequence[str], routes: Routes, backend: Backend = IMPATIENT
+    ) -> None:
         self.network = Network()
         self.limits = limits
         self.timeouts = timeouts
@@ -56,6 +58,7 @@ class Proxy:
         """Set by those who want records of what `client` sends."""
         self.deadlines = Deadlines(self.network)
         self.deadlines.startService()
+        self.backend = backend
         self.pools: dict[str, Pool] = {}
         self.upstreams: list[Peer] = []
         """The test's ends of the connections to the application, in the order they were opened."""
@@ -72,13 +75,14 @@ class Proxy:
 
     def _upstream(self, places: str) -> Upstream:
         pools = [self.pools.setdefault(place, self._pool(place)) for place in places.split(",")]
-        return Upstream("example.com", pools)
+        return Upstream("example.com", pools, self.backend, random=lambda: 0.0)
 
     def _pool(self, place: str) -> Pool:
-        if place.startswith("/"):
-            return Pool(self.network, UpstreamAddress(path=place), self.deadlines, self.timeouts)
         host, _, port = place.rpartition(":")
-        return Pool(self.network, UpstreamAddress(host, int(port)), self.deadlines, self.timeouts)
+        address = UpstreamAddress(path=place) if place.startswith("/") else UpstreamAddress(host, int(port))
+        backend = self.backend
+        bound, send_proxy = backend.max_connections, backend.send_proxy
+        return Pool(self.network, address, self.deadlines, self.timeouts, max_connections=bound, send_proxy=send_proxy)
 
     @property
     def pool(self) -> Pool:
@@ -184,9 +188,10 @@ def proxy(
     timeouts: Timeouts = Timeouts(),  # noqa: B008
     trusted: Sequence[str] = (),
     routes: Routes = ((b"/", "127.0.0.1:8000", False),),
+    backend: Backend = IMPATIENT,
 ) -> Iterator[Proxy]:
     """A data path for the length of a with-block. ``routes`` are (prefix, addresses, strip_prefix)."""
-    made = Proxy(limits, timeouts, trusted, routes)
+    made = Proxy(limits, timeouts, trusted, routes, backend)
     with (
         patch("appliance.proxy.pool.connect_tcp", made.network.connect_tcp),
         patch("appliance.proxy.pool.connect_unix", made.network.connect_unix),
