@@ -25,7 +25,8 @@ options {{
     managed-keys-directory "{folder}";
     listen-on port {port} {{ {address}; }};
     listen-on-v6 {{ none; }};
-    recursion no;
+    recursion {recursion};
+    allow-recursion {{ any; }};
     dnssec-validation no;
     notify explicit;
     notify-delay 0;
@@ -56,12 +57,24 @@ class Bind(Program):
         update_policy: str = f"grant {KEY_NAME} zonesub TXT;",
         primary: str | None = None,
         secondaries: Sequence[str] = (),
+        follows: bool = False,
     ) -> None:
+        """``follows``: as a resolver it follows CNAMEs from one of its zones into another, and knows no other zones."""
         folder.mkdir(parents=True, exist_ok=True)
         self.address = address
         self.port = port or free_port()
         self.secret = secret or base64.b64encode(secrets.token_bytes(32)).decode()
-        text = _OPTIONS.format(folder=folder, port=self.port, address=address, key_name=KEY_NAME, secret=self.secret)
+        text = _OPTIONS.format(
+            folder=folder,
+            port=self.port,
+            address=address,
+            key_name=KEY_NAME,
+            secret=self.secret,
+            recursion="yes" if follows else "no",
+        )
+        if follows:
+            self._write_zone(folder / "root.zone", "", ["@ NS ns1", "ns1 A {address}"])
+            text += f'zone "." {{ type primary; file "{folder}/root.zone"; }};\n'
         for zone, records in zones.items():
             if primary is None:
                 self._write_zone(folder / f"{zone}.zone", zone, records)
@@ -76,7 +89,7 @@ class Bind(Program):
     def _write_zone(self, file: Path, zone: str, records: Sequence[str]) -> None:
         lines = [
             "$TTL 5",
-            f"@ IN SOA ns1.{zone}. admin.{zone}. 1 3600 600 86400 1",
+            "@ IN SOA ns1 admin 1 3600 600 86400 1",
             *(record.format(address=self.address) for record in records or ["@ NS ns1", "ns1 A {address}"]),
         ]
         file.write_text("\n".join(lines) + "\n")

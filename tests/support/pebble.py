@@ -27,6 +27,8 @@ class PebbleSettings:
     """Where it validates HTTP-01."""
     tls_port: int = 1
     """Where it validates TLS-ALPN-01."""
+    dns_server: str | None = None
+    """``ADDRESS:PORT`` of the resolver it asks; None is its own challtestsrv."""
     nonce_reject: int = 5
     """Percent of good nonces that it refuses."""
     validity: int | None = None
@@ -74,7 +76,13 @@ class Pebble:
         (self.folder / "pebble.json").write_text(json.dumps({"pebble": self._configuration()}))
         self._dns = Program(self._dns_arguments(), self.folder / "dns.log")
         self._pebble = Program(
-            ["pebble", "-config", "pebble.json", "-dnsserver", f"127.0.0.1:{self.dns_port}"],
+            [
+                "pebble",
+                "-config",
+                "pebble.json",
+                "-dnsserver",
+                self.settings.dns_server or f"127.0.0.1:{self.dns_port}",
+            ],
             self.folder / "pebble.log",
             environment=self._environment(),
             folder=self.folder,
@@ -156,9 +164,14 @@ class Pebble:
         """The intermediate below that root, as PEM."""
         return self._manage(f"intermediates/{chain}")
 
+    @property
+    def dns_management_url(self) -> str:
+        """Where challtestsrv takes orders."""
+        return f"http://127.0.0.1:{self.dns_management_port}"
+
     def dns(self, action: str, **data: object) -> None:
         """One request to challtestsrv's management: ``dns("add-a", host="one.test", addresses=["127.0.0.2"])``."""
-        url = f"http://127.0.0.1:{self.dns_management_port}/{action}"
+        url = f"{self.dns_management_url}/{action}"
         with urllib.request.urlopen(url, json.dumps(data).encode(), timeout=10):
             pass
 

@@ -13,7 +13,7 @@ from appliance.acme.dns.lookup import Lookup
 from appliance.acme.dns.record import Publisher
 from appliance.acme.dns.responder import DnsResponder
 from appliance.acme.dns.rfc2136 import DynamicUpdates
-from appliance.acme.dns.third_party import third_party
+from appliance.acme.dns.third_party import ThirdParty
 from appliance.acme.responders import Responders
 from appliance.config import Configuration
 from appliance.dnsconfig import Dns, DnsHook, DynamicUpdate, Lexicon
@@ -21,10 +21,7 @@ from appliance.store import Defer
 
 
 def responders_for(configuration: Configuration, own: Sequence[IResponder], reactor: Any, defer: Defer) -> Responders:
-    """The responders of every site's names: ``own``, then DNS-01, of which a site may want one kind only.
-
-    Raises ResponderError.
-    """
+    """The responders of every site's names: ``own``, then DNS-01; a site may want one kind only."""
 
     def made(dns: Dns | None) -> list[IResponder]:
         return [] if dns is None else [dns_responder(dns, reactor, defer)]
@@ -39,7 +36,7 @@ def responders_for(configuration: Configuration, own: Sequence[IResponder], reac
 
 
 def dns_responder(dns: Dns, reactor: Any, defer: Defer) -> DnsResponder:
-    """The responder for ``acme.dns`` or a ``site.dns``. Raises ResponderError for what only making it shows."""
+    """The responder for ``acme.dns`` or a ``site.dns``."""
     lookup = Lookup(dns.resolvers)
     return DnsResponder(
         reactor, _publisher(dns, reactor, defer), lookup, defer, dns.propagation_timeout, dns.nameservers
@@ -55,4 +52,4 @@ def _publisher(dns: Dns, reactor: Any, defer: Defer) -> Publisher:
         case DnsHook():
             return ExecHook(reactor, dns.provider)
         case _:
-            return third_party(dns.provider, reactor)
+            return ThirdParty(dns.provider, reactor)

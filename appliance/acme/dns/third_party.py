@@ -28,12 +28,16 @@ class DelegatedChallenge(PresentedChallenge):
 
 
 class ThirdParty:
-    """A `Publisher` that hands the record to a responder, which computes the value itself."""
+    """A `Publisher` that hands the record to a responder, which computes the value itself.
 
-    def __init__(self, responder: IResponder, words: str) -> None:
-        """``words``: what it is called in messages."""
-        self._responder = responder
-        self._words = words
+    The responder is made when it is first needed: when it cannot be made, other sites are served all the same.
+    """
+
+    def __init__(self, settings: CustomResponder, reactor: Any) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._words = f"responder {settings.factory}"
+        self._responder: IResponder | None = None
 
     async def present(self, record: TxtRecord) -> None:
         """See Publisher. Raises ResponderError."""
@@ -45,6 +49,8 @@ class ThirdParty:
 
     async def _call(self, method: str, record: TxtRecord) -> None:
         challenge = DelegatedChallenge("dns-01", record.token, record.name)
+        if self._responder is None:
+            self._responder = self._make()
         call = getattr(self._responder, method)
         try:
             await maybeDeferred(call, record.domain, challenge, ChallengeResponse(record.key_authorization))
@@ -52,28 +58,27 @@ class ThirdParty:
             what = f"{self._words}: {method} for {record.name} failed"
             raise ResponderError(f"{what}: {type(error).__name__}: {error}") from error
 
+    def _make(self) -> IResponder:
+        try:
+            responder = make_responder(self._settings, self._reactor)
+        except Exception as error:
+            raise ResponderError(f"{self._words} cannot be made: {type(error).__name__}: {error}") from error
+        if not IResponder.providedBy(responder):
+            made = type(responder).__name__
+            raise ResponderError(f"{self._words} made {made}, which does not provide txacme's IResponder")
+        if responder.challenge_type != "dns-01":
+            kind = responder.challenge_type
+            raise ResponderError(f"{self._words} is for {kind}, which the appliance answers itself; dns-01 is wanted")
+        return responder
 
-def third_party(settings: CustomResponder, reactor: Any) -> ThirdParty:
-    """Import and make the responder; its factory gets the options, and ``reactor`` if it has a parameter of that name.
 
-    Raises ResponderError if that fails, or if what it returns is no responder for DNS-01.
-    """
-    words = f"responder {settings.factory}"
+def make_responder(settings: CustomResponder, reactor: Any) -> Any:
+    """Call the factory with the options, and with ``reactor`` if it has a parameter of that name. Raises anything."""
     module, _, path = settings.factory.partition(":")
+    factory: Any = import_module(module)
+    for attribute in path.split("."):
+        factory = getattr(factory, attribute)
     options: dict[str, Any] = dict(settings.options)
-    try:
-        factory: Any = import_module(module)
-        for attribute in path.split("."):
-            factory = getattr(factory, attribute)
-        if "reactor" in inspect.signature(factory).parameters:
-            options.setdefault("reactor", reactor)
-        responder = factory(**options)
-    except Exception as error:
-        raise ResponderError(f"{words} cannot be made: {type(error).__name__}: {error}") from error
-    if not IResponder.providedBy(responder):
-        raise ResponderError(f"{words} made {type(responder).__name__}, which does not provide txacme's IResponder")
-    if responder.challenge_type != "dns-01":
-        raise ResponderError(
-            f"{words} is for {responder.challenge_type}, which the appliance answers itself; here dns-01 is wanted"
-        )
-    return ThirdParty(responder, words)
+    if "reactor" in inspect.signature(factory).parameters:
+        options.setdefault("reactor", reactor)
+    return factory(**options)
