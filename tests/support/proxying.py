@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any
-from unittest.mock import patch
 
 import h11
 
@@ -14,6 +14,7 @@ from appliance.config import Backend, Limits, Timeouts, UpstreamAddress
 from appliance.deadlines import Deadlines
 from appliance.http.server import ServerConnection
 from appliance.ops.observer import RequestObserver
+from appliance.proxy import pool as pool_module
 from appliance.proxy.handler import ProxyHandler
 from appliance.proxy.pool import Pool
 from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
@@ -192,15 +193,22 @@ def proxy(
 ) -> Iterator[Proxy]:
     """A data path for the length of a with-block. ``routes`` are (prefix, addresses, strip_prefix)."""
     made = Proxy(limits, timeouts, trusted, routes, backend)
-    with (
-        patch("appliance.proxy.pool.connect_tcp", made.network.connect_tcp),
-        patch("appliance.proxy.pool.connect_unix", made.network.connect_unix),
-    ):
+    before = pool_module.connect_tcp, pool_module.connect_unix
+    pool_module.connect_tcp = made.network.connect_tcp  # type: ignore[assignment]
+    pool_module.connect_unix = made.network.connect_unix  # type: ignore[assignment]
+    try:
         yield made
+    finally:
+        pool_module.connect_tcp, pool_module.connect_unix = before
 
 
 def read_responses(data: bytes, methods: Sequence[bytes], closed: bool) -> list[tuple[int, list[Any], bytes, bool]]:
     """What a strict client, h11, makes of a stream: (status, headers, body, complete) of each answer to ``methods``."""
+    return list(_read_responses(data, tuple(methods), closed))
+
+
+@lru_cache(100)
+def _read_responses(data: bytes, methods: tuple[bytes, ...], closed: bool) -> list[tuple[int, list[Any], bytes, bool]]:
     answers: list[tuple[int, list[Any], bytes, bool]] = []
     parser = h11.Connection(h11.CLIENT)
     for method in methods:
