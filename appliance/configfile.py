@@ -169,7 +169,7 @@ HEALTH_CHECK = Table(
         "path": values.request_target,
         "interval": values.seconds,
         "timeout": values.seconds,
-        "status": Many(unique(values.whole(200, 599)), or_one=True),
+        "status": Many(unique(values.whole(200, 599), depth=-1), or_one=True),
     },
     HealthCheck,
     required={"path": 'what to ask for, as in path = "/health"'},
