@@ -7,10 +7,23 @@ import pytest
 from attrs import fields
 
 from appliance import config
-from appliance.config import LETS_ENCRYPT, Acme, Configuration, ExternalAccount, Listen, Route, Site, UpstreamAddress
+from appliance.config import (
+    LETS_ENCRYPT,
+    Acme,
+    Backend,
+    Configuration,
+    ExternalAccount,
+    HealthCheck,
+    Listen,
+    PassiveCheck,
+    Route,
+    Site,
+    UpstreamAddress,
+)
 from appliance.configfile import CONFIGURATION, MAX_BYTES, Override, load
 from appliance.errors import ConfigurationError, Mistake
 from appliance.schema import KeyPath, key_paths
+from tests.support.certificates import shared_authority
 
 SHIPPED = Path(__file__).parents[2] / "etc" / "appliance.toml"
 
@@ -105,6 +118,89 @@ def test_every_key(tmp_path: Path) -> None:
         trusted_proxies=("10.0.0.0/8",),
     )
     assert not (tmp_path / "state").exists()
+
+
+def test_how_addresses_are_used(tmp_path: Path) -> None:
+    """The same keys for a route, and for a site's own upstream; weights and networks of load balancers too."""
+    (tmp_path / "ca.pem").write_bytes(shared_authority().pem)
+    keys = """\
+        balance = "client_hash"
+        try_for = "1.5s"
+        max_waiting = 10
+        max_connections = 20
+        upstream_ca_file = "ca.pem"
+        send_proxy = "v2"
+        health_check = {path = "/health?a=b", interval = "1m", timeout = 1, status = [200, 204]}
+        passive_check = {failures = 0, window = "1s", cool_down = "2s"}
+        """
+    loaded = load(
+        written(
+            tmp_path,
+            f"""\
+        [listen]
+        proxy_protocol_from = ["10.0.0.0/8", "192.0.2.1"]
+        [acme]
+        agree_tos = true
+        [[site]]
+        names = ["example.com"]
+        upstream = ["http://a", {{url = "http://b", weight = 3}}]
+{keys}
+        [[site.route]]
+        path = "/v1"
+        upstream = {{url = "http://c", weight = 2}}
+{keys}""",
+        )
+    )
+    [site] = loaded.sites
+    assert [route.backend for route in site.routes] == 2 * [
+        Backend(
+            balance="client_hash",
+            try_for=1.5,
+            max_waiting=10,
+            max_connections=20,
+            ca_file=tmp_path / "ca.pem",
+            send_proxy="v2",
+            health_check=HealthCheck("/health?a=b", 60.0, 1.0, (200, 204)),
+            passive_check=PassiveCheck(0, 1.0, 2.0),
+        )
+    ]
+    assert [[address.weight for address in route.upstreams] for route in site.routes] == [[2], [1, 3]]
+    assert loaded.listen.proxy_protocol_from == ("10.0.0.0/8", "192.0.2.1/32")
+
+
+def test_how_addresses_are_not_used(tmp_path: Path) -> None:
+    """Words that are none, addresses twice by different weights, and keys for an upstream that is not there."""
+    file = written(
+        tmp_path,
+        """\
+        [acme]
+        agree_tos = true
+        [[site]]
+        names = ["a.example"]
+        upstream = ["http://a", {url = "http://a", weight = 2}, {weight = 2}, {url = "http://b", weight = 0}]
+        balance = "best"
+        try_for = -1
+        health_check = {interval = 1}
+        [[site]]
+        names = ["b.example"]
+        try_for = 1
+        [[site.route]]
+        path = "/v1"
+        upstream = "http://a"
+        health_check = {path = "health"}
+        """,
+    )
+    assert where(file) == [
+        (5, "site[0].upstream[1]"),
+        (5, "site[0].upstream[2].url"),
+        (5, "site[0].upstream[3].weight"),
+        (6, "site[0].balance"),
+        (7, "site[0].try_for"),
+        (8, "site[0].health_check.path"),
+        (15, "site[1].route[0].health_check.path"),
+    ]
+    file.write_text(file.read_text().replace('"health"', '"/health"'))
+    assert (11, "site[1].try_for") in where(file)
 
 
 def test_the_contract_s_example(tmp_path: Path) -> None:
