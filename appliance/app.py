@@ -39,7 +39,7 @@ from appliance.announced import Announcing
 from appliance.clock import utc_now
 from appliance.config import Backend, Configuration, Limits, Site, UpstreamAddress
 from appliance.deadlines import Deadlines
-from appliance.http.server import Handler
+from appliance.http.serving import Handler
 from appliance.listener import ClientFactory, Listener
 from appliance.ops.operating import Operating
 from appliance.proxy.dial import UpstreamTls
@@ -50,9 +50,10 @@ from appliance.proxy.pool import Pool
 from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
 from appliance.proxy.upstream import Upstream
 from appliance.store import CertificateStore, Defer
-from appliance.tls.context import site_context
+from appliance.tls.context import HTTP_1_1, HTTP_2, site_context
 from appliance.tls.endpoint import PlainListening, TlsListening
 from appliance.tls.snimap import SniMap, served_certificate
+from appliance.turn import Turn
 
 _log = Logger()
 
@@ -114,7 +115,8 @@ def build(
     deadlines = Deadlines(reactor)
     challenges = PendingChallenges()
     tls_challenges = TlsAlpnChallenges(now)
-    certificates = SniMap(tls_challenges)
+    http2 = configuration.listen.http2
+    certificates = SniMap(tls_challenges, protocols=(HTTP_2, HTTP_1_1) if http2 else (HTTP_1_1,))
     trusted = tuple(ip_network(network) for network in configuration.trusted_proxies)
     admission = _admission(reactor, configuration.limits, trusted)
     agent = CaAgent(reactor, configuration.acme.ca_file)
@@ -133,7 +135,10 @@ def build(
     redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
 
     def listeners(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> list[Listener]:
-        factory = ClientFactory(handler, deadlines, admission, configuration.limits, configuration.timeouts, scheme)
+        turn = Turn(reactor) if http2 else None
+        factory = ClientFactory(
+            handler, deadlines, admission, configuration.limits, configuration.timeouts, scheme, turn=turn
+        )
         return [Listener(reactor, listening, endpoint, factory, renewal.when_loaded) for endpoint in endpoints]
 
     announcing = _announcing(configuration, deadlines)

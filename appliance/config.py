@@ -116,6 +116,8 @@ class Listen:
     https: tuple[str, ...] = ("tcp:443",)
     proxy_protocol_from: tuple[str, ...] = ()
     """CIDR networks that must begin TCP connections with the PROXY protocol; then nobody else may connect."""
+    http2: bool = False
+    """Whether ``https`` offers HTTP/2 beside HTTP/1.1."""
 
 
 @frozen
@@ -182,6 +184,8 @@ class Limits:
     body_rate: int = 100
     """Bytes a second that a request's body must come at, on the average of the body timeout; 0: any progress does."""
     requests_per_connection: int = 10_000
+    concurrent_streams: int = 128
+    """Requests at once on an HTTP/2 connection."""
     connections: int | None = None
     """From all clients together; None: by the file descriptors there are, see `admission`."""
     connections_per_client: int | None = None

@@ -220,7 +220,12 @@ SITE = Table(
 )
 
 LISTEN = Table(
-    {"http": ENDPOINTS, "https": ENDPOINTS, "proxy_protocol_from": Many(unique(values.network))},
+    {
+        "http": ENDPOINTS,
+        "https": ENDPOINTS,
+        "proxy_protocol_from": Many(unique(values.network)),
+        "http2": values.boolean,
+    },
     Listen,
 )
 
@@ -273,6 +278,7 @@ LIMITS = Table(
         "body_bytes": values.whole(0, 2**63 - 1),
         "body_rate": values.whole(0, 2**31),
         "requests_per_connection": values.whole(1, 2**63 - 1),
+        "concurrent_streams": values.whole(1, 10_000),
         "connections": values.whole(1, 1_000_000),
         "connections_per_client": values.whole(1, 1_000_000),
     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import heapq
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.abstract import FileDescriptor
@@ -15,6 +15,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -22,16 +23,36 @@ from appliance.admission import Admission
 from appliance.config import Limits, Timeouts
 from appliance.deadlines import Deadlines
 from appliance.errors import ListenError
+from appliance.http.http2 import Http2Connection
 from appliance.http.record import Observer
-from appliance.http.server import Handler, ServerConnection
+from appliance.http.server import ServerConnection
+from appliance.http.serving import Handler
+from appliance.tls.context import HTTP_2
+from appliance.turn import Turn
 
 DRAIN_SECONDS = 10.0
 """How long requests in flight may take to end once the service stops."""
 
 
+class ClientConnection(Protocol):
+    """A client's connection of whatever HTTP version."""
+
+    deadline: float
+
+    @property
+    def resting(self) -> bool:
+        """Whether it only waits for a next request, having answered others."""
+
+    def drain(self) -> None:
+        """Let what is under way come to its end and take nothing else."""
+
+
 @implementer(IProtocolFactory)
 class ClientFactory:
-    """Makes the protocol of every client admitted, and knows those that are open."""
+    """Makes the protocol of every client admitted, and knows those that are open.
+
+    All begin as HTTP/1.1. With a ``turn``, those whose handshake agrees on HTTP/2 go on as that.
+    """
 
     def __init__(
         self,
@@ -42,6 +63,7 @@ class ClientFactory:
         timeouts: Timeouts,
         scheme: bytes,
         observer: Observer | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self._handler = handler
         self._deadlines = deadlines
@@ -50,9 +72,11 @@ class ClientFactory:
         self._timeouts = timeouts
         self._scheme = scheme
         self._observer = observer
+        self._turn = turn
+        self._secured = self._choose_version if turn is not None else None
         self.accepted = 0
         """How many clients there were so far."""
-        self.open: dict[ServerConnection, str] = {}
+        self.open: dict[ClientConnection, str] = {}
         """Every connection, with what the admission is to be told at its end."""
         self._emptied: Deferred[None] | None = None
         admission.add_shed(self.shed)
@@ -69,11 +93,41 @@ class ClientFactory:
         if client is None:
             return None
         connection = ServerConnection(
-            self._handler, self._deadlines, self._limits, self._timeouts, self._scheme, self._gone, self._observer
+            self._handler,
+            self._deadlines,
+            self._limits,
+            self._timeouts,
+            self._scheme,
+            self._gone,
+            self._observer,
+            self._secured,
         )
         self.accepted += 1
         self.open[connection] = client
         return connection
+
+    def _choose_version(self, connection: ServerConnection) -> None:
+        """The handshake is over: have HTTP/2 speak from here on if ALPN says so."""
+        if connection.transport.negotiatedProtocol != HTTP_2:
+            return
+        assert self._turn is not None
+        successor = Http2Connection(
+            self._handler,
+            self._deadlines,
+            self._turn,
+            self._limits,
+            self._timeouts,
+            self._gone,
+            self._observer,
+            connection.tls,
+        )
+        self.open[successor] = self.open.pop(connection)
+        transport = connection.give_up_transport()
+        if isinstance(transport, ProtocolWrapper):
+            transport.wrappedProtocol = successor
+        else:
+            transport.protocol = successor
+        successor.makeConnection(transport)
 
     def drain(self, clock: IReactorTime, patience: float) -> Deferred[None]:
         """End every connection after its request in flight; fire once all are gone, or after ``patience`` seconds."""
@@ -91,7 +145,7 @@ class ClientFactory:
             connection.drain()
         return len(resting)
 
-    def _gone(self, connection: ServerConnection) -> None:
+    def _gone(self, connection: ClientConnection) -> None:
         client = self.open.pop(connection, None)
         if client is not None:
             self._admission.leave(client)

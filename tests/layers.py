@@ -46,8 +46,16 @@ PURE = [
     "appliance.http.flow",
     "appliance.http.headers",
     "appliance.http.http1",
+    "appliance.http.http2bounds",
+    "appliance.http.http2engine",
+    "appliance.http.http2flow",
+    "appliance.http.http2frames",
+    "appliance.http.http2headers",
+    "appliance.http.http2hpack",
+    "appliance.http.http2server",
     "appliance.http.message",
     "appliance.http.pages",
+    "appliance.http.serving",
     "appliance.http.record",
     "appliance.ops",
     "appliance.ops.findings",
@@ -122,11 +130,14 @@ ADAPTERS = [
     "appliance.tls.endpoint",
     "appliance.tls.snimap",
     "appliance.tls.transport",
+    "appliance.turn",
     "appliance.values",
 ]
 """Sockets, files, threads, TLS and the CA, each behind one module."""
 
 PROXY = [
+    "appliance.http.http2",
+    "appliance.http.http2stream",
     "appliance.http.server",
     "appliance.proxy.dial",
     "appliance.proxy.handler",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol, IPushProducer
@@ -25,6 +25,7 @@ from appliance.http.flow import unsent
 from appliance.http.http1 import HEAD_END, check_partial_head, read_request, write_response
 from appliance.http.message import NO_BODY, RequestHead, ResponseHead
 from appliance.http.record import Observer, Record
+from appliance.http.serving import Exchange, Handler
 from appliance.proxyprotocol import Connection
 
 _IDLE: Final = 0
@@ -37,35 +38,6 @@ _LINGER_SECONDS = 6.0  # more than the transport's own, which ends without a res
 _JOIN_BYTES = 16 * 1024
 _READ_AHEAD_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Exchange(Protocol):
-    """The life of one request behind a connection; what answers it tells the connection through `ServerConnection`."""
-
-    def start(self) -> None:
-        """Called once, when the connection is ready to be told. What of the body came with the head is told before."""
-
-    def body_received(self, data: bytes) -> None:
-        """A piece of the request's body, or of a tunnel."""
-
-    def body_ended(self) -> None:
-        """The request is complete; in a tunnel: the client will send no more."""
-
-    def pause(self) -> None:
-        """The client does not take more at present."""
-
-    def resume(self) -> None:
-        """The client takes more again."""
-
-    def client_lost(self) -> None:
-        """Nobody is left to answer."""
-
-
-class Handler(Protocol):
-    """Decides what becomes of a request."""
-
-    def handle(self, connection: ServerConnection, request: RequestHead) -> Exchange | None:
-        """Answer on the spot through ``connection.answer`` and return None, or return the exchange that will."""
 
 
 @implementer(IProtocol, IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
@@ -96,6 +68,7 @@ class ServerConnection:
         "_scanned",
         "_state",
         "_tell_gone",
+        "_tell_secured",
         "_timeouts",
         "_unsent",
         "_write_closed",
@@ -117,13 +90,16 @@ class ServerConnection:
         scheme: bytes,
         gone: Callable[[ServerConnection], None] | None = None,
         observer: Observer | None = None,
+        secured: Callable[[ServerConnection], None] | None = None,
     ) -> None:
+        """``gone`` is told of the connection's end; ``secured`` of its TLS handshake's, and may take it over."""
         self._handler = handler
         self._deadlines = deadlines
         self._limits = limits
         self._timeouts = timeouts
         self.scheme = scheme
         self._tell_gone = gone
+        self._tell_secured = secured
         self._observer = observer
         self._record: Record | None = None
         """Of the request under way, while there is an observer."""
@@ -193,6 +169,8 @@ class ServerConnection:
         if self._observer is not None:
             self.tls = self.transport.getHandle().get_protocol_version_name()
             self._observer.handshake_completed(self.tls)
+        if self._tell_secured is not None:
+            self._tell_secured(self)
 
     def dataReceived(self, data: bytes) -> None:
         """See IProtocol."""
@@ -591,6 +569,14 @@ class ServerConnection:
             self._drop()
 
     # --- endings ---
+
+    def give_up_transport(self) -> Any:
+        """Be done with the connection, which goes on as somebody else's: its transport, to be given a new protocol."""
+        self._state = _GONE
+        self.deadline = NEVER
+        self._deadlines.discard(self)
+        self.transport.unregisterProducer()
+        return self.transport
 
     def drain(self) -> None:
         """Let the request under way come to its end and take no other."""

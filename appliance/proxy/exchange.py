@@ -9,65 +9,12 @@ from typing import Protocol
 
 from appliance.errors import UpstreamError
 from appliance.http.message import NO_BODY, UNTIL_CLOSE, RequestHead, ResponseHead
+from appliance.http.serving import Downstream
 from appliance.proxy.connection import UpstreamConnection
 from appliance.proxyprotocol import Connection
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110 section 9.2.2)."""
-
-
-class Downstream(Protocol):
-    """The client's side: `http.server.ServerConnection`, or a stream of a later HTTP version."""
-
-    @property
-    def client(self) -> str:
-        """The client's IP address; empty if it has none."""
-
-    @property
-    def ends(self) -> Connection | None:
-        """Both ends of the client's connection; None if they have no addresses."""
-
-    def send_continue(self) -> None:
-        """Ask for the body, if the client waits to be asked."""
-
-    def send_informational(self, response: ResponseHead) -> None:
-        """Pass on a 1xx."""
-
-    def send_head(self, response: ResponseHead) -> None:
-        """Begin the response; may be held back until ``send_body``, ``end`` or ``flush``."""
-
-    def flush(self) -> None:
-        """Send what is held back."""
-
-    def send_body(self, data: bytes) -> None:
-        """Send a piece, not empty."""
-
-    def end_chunked_and_body(self, data: bytes) -> None:
-        """Send the last piece, not empty, and the end."""
-
-    def end(self) -> None:
-        """The response is complete."""
-
-    def fail(self, status: int) -> None:
-        """Answer an error, or break off what was begun."""
-
-    def pause_request(self) -> None:
-        """Read no more of the request for now."""
-
-    def resume_request(self) -> None:
-        """Go on reading it."""
-
-    def switch(self, response: ResponseHead) -> None:
-        """Become a tunnel."""
-
-    def tunnel_data(self, data: bytes) -> None:
-        """Bytes for the client."""
-
-    def tunnel_ended(self) -> None:
-        """No more bytes for the client."""
-
-    def tunnel_lost(self) -> None:
-        """The tunnel's other end is gone."""
 
 
 class Upstream(Protocol):

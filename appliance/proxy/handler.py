@@ -10,7 +10,7 @@ from appliance.http import pages
 from appliance.http.headers import origin_fields
 from appliance.http.http1 import write_request
 from appliance.http.message import RequestHead
-from appliance.http.server import ServerConnection
+from appliance.http.serving import Client
 from appliance.proxy.exchange import Exchange
 from appliance.proxy.routing import RouteTable, SiteRoutes
 from appliance.proxy.upstream import Upstream
@@ -34,7 +34,7 @@ class Served(Protocol):
         """Whether it is for this host."""
 
 
-def answer_challenge(challenges: Challenges, connection: ServerConnection, request: RequestHead) -> bool:
+def answer_challenge(challenges: Challenges, connection: Client, request: RequestHead) -> bool:
     """Answer an HTTP-01 request for a token being presented (RFC 8555 section 8.3); False: an ordinary request."""
     if not request.target.startswith(_CHALLENGE_PREFIX) or request.method not in (b"GET", b"HEAD"):
         return False
@@ -52,8 +52,8 @@ class RedirectHandler:
         self._challenges = challenges
         self._port = b"" if https_port == 443 else b":%d" % https_port
 
-    def handle(self, connection: ServerConnection, request: RequestHead) -> None:
-        """See http.server.Handler."""
+    def handle(self, connection: Client, request: RequestHead) -> None:
+        """See http.serving.Handler."""
         if answer_challenge(self._challenges, connection, request):
             return
         target = request.target if request.target != b"*" else b"/"
@@ -90,8 +90,8 @@ class ProxyHandler:
         self._served = served
         self._trusted = trusted_proxies
 
-    def handle(self, connection: ServerConnection, request: RequestHead) -> Exchange | None:
-        """See http.server.Handler."""
+    def handle(self, connection: Client, request: RequestHead) -> Exchange | None:
+        """See http.serving.Handler."""
         if answer_challenge(self._challenges, connection, request):
             return None
         memo: _Memo | None = connection.memo
@@ -115,7 +115,7 @@ class ProxyHandler:
         head = write_request(request, route.rewrite(request.target), origin)
         return Exchange(connection, request, route.target, head)
 
-    def _look_up(self, connection: ServerConnection, request: RequestHead) -> _Memo | None:
+    def _look_up(self, connection: Client, request: RequestHead) -> _Memo | None:
         """Find the site, or answer why there is none: 404 for a name not served, 421 for one not on this connection."""
         site = self.routes.find(request.host)
         if site is None:

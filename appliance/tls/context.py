@@ -17,6 +17,7 @@ from appliance.errors import CertificateError
 from appliance.tls.certificate import Certificate
 
 HTTP_1_1 = b"http/1.1"
+HTTP_2 = b"h2"
 ACME_TLS_1 = b"acme-tls/1"
 """What a CA offers, alone, when it validates TLS-ALPN-01 (RFC 8737 section 4)."""
 

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from appliance.errors import CertificateError
 from appliance.tls.certificate import Certificate, wildcard_of
 from appliance.tls.clienthello import LONGEST, application_protocols, missing, server_name
-from appliance.tls.context import fallback_context, site_context
+from appliance.tls.context import HTTP_1_1, fallback_context, site_context
 
 log = Logger()
 
@@ -37,19 +37,22 @@ class ChallengeContexts(Protocol):
 class ServedCertificate:
     """One site's certificate as it is being served. A renewal makes a new one; connections keep theirs."""
 
-    __slots__ = ("_context", "certificate", "names", "site")
+    __slots__ = ("_context", "_protocols", "certificate", "names", "site")
 
-    def __init__(self, site: str, names: Iterable[str], certificate: Certificate) -> None:
+    def __init__(
+        self, site: str, names: Iterable[str], certificate: Certificate, protocols: tuple[bytes, ...] = (HTTP_1_1,)
+    ) -> None:
         self.site = site
         self.names = frozenset(name.lower() for name in names)
         self.certificate = certificate
+        self._protocols = protocols
         self._context: SSL.Context | None = None
 
     @property
     def context(self) -> SSL.Context:
         """The context for new connections, made when first needed. Raises `CertificateError` if OpenSSL refuses it."""
         if self._context is None:
-            self._context = site_context(self.certificate)
+            self._context = site_context(self.certificate, self._protocols)
         return self._context
 
     def forget_context(self) -> None:
@@ -64,12 +67,13 @@ class ServedCertificate:
 class SniMap:
     """Server names, exact and wildcard, to what is served for them. One object, shared by listeners and renewal."""
 
-    def __init__(self, challenges: ChallengeContexts | None = None) -> None:
-        """``challenges``: what CAs are answered with, and nobody else."""
+    def __init__(self, challenges: ChallengeContexts | None = None, protocols: tuple[bytes, ...] = (HTTP_1_1,)) -> None:
+        """``challenges``: what CAs are answered with, and nobody else. ``protocols``: for ALPN, best first."""
         self._challenges = challenges
+        self._protocols = protocols
         self._by_name: dict[str, ServedCertificate] = {}
         self._by_site: dict[str, ServedCertificate] = {}
-        self.fallback = fallback_context(self._choose)
+        self.fallback = fallback_context(self._choose, protocols)
         """For handshakes whose server name is not known before they begin; see `context.fallback_context`."""
 
     def swap(self, site: str, names: Iterable[str], certificate: Certificate) -> None:
@@ -77,7 +81,7 @@ class SniMap:
 
         Raises `CertificateError` if OpenSSL refuses it; the old one is served on, then.
         """
-        served = ServedCertificate(site, names, certificate)
+        served = ServedCertificate(site, names, certificate, self._protocols)
         _ = served.context
         self._replace(site, served)
 

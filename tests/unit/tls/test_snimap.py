@@ -333,7 +333,7 @@ def test_fallback_survives_errors(sni_map: SniMap, connect: Connect, monkeypatch
 def test_context_that_breaks_later(sni_map: SniMap, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """A certificate that OpenSSL no longer takes costs its site the handshake, and nothing else."""
 
-    def refuse(_certificate: Certificate) -> None:
+    def refuse(_certificate: Certificate, _protocols: tuple[bytes, ...]) -> None:
         raise CertificateError("OpenSSL refuses it")
 
     one = sni_map.served("one.example")

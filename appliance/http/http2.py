@@ -1,0 +1,339 @@
+"""The client-facing HTTP/2 connection: frames from and to the socket, streams, time, and a way to end (RFC 9113).
+
+A connection is used until it has been idle for long, has served its number of requests, is drained, or breaks a rule.
+It ends by GOAWAY: streams that the client was promised are finished first, unless it was the client's own fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IProtocol, IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from appliance.config import Limits, Timeouts
+from appliance.deadlines import NEVER, Deadlines
+from appliance.errors import RequestError
+from appliance.http.flow import unsent
+from appliance.http.http2bounds import Patience
+from appliance.http.http2frames import NO_ERROR, PREFACE, PROTOCOL_ERROR, Http2ConnectionError, ping
+from appliance.http.http2headers import copy_of
+from appliance.http.http2server import ServerEngine
+from appliance.http.http2stream import Stream
+from appliance.http.message import RequestHead
+from appliance.http.record import Observer
+from appliance.http.serving import Handler
+from appliance.proxyprotocol import Connection
+from appliance.turn import Turn
+
+_LINGER_SECONDS: Final = 6.0  # more than the transport's own, which ends without a reset
+_PING_SECONDS: Final = 10.0
+_UNREAD_BYTES: Final = 256 * 1024
+_ALIVE: Final = b"alive?\0\0"
+_DRAINING: Final = b"drained\0"
+
+
+@implementer(IProtocol, IPushProducer)
+class Http2Connection:
+    """One client's connection over a transport whose ALPN chose ``h2``."""
+
+    __slots__ = (
+        "__weakref__",
+        "_asked",
+        "_closing",
+        "_draining",
+        "_preface",
+        "_quiet",
+        "_reading_stopped",
+        "_refusing",
+        "_tell_gone",
+        "_turn",
+        "_unsent",
+        "_waking",
+        "_written_unread",
+        "client",
+        "deadline",
+        "deadlines",
+        "engine",
+        "handler",
+        "limits",
+        "memo",
+        "observer",
+        "paused",
+        "port",
+        "scheme",
+        "timeouts",
+        "tls",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        handler: Handler,
+        deadlines: Deadlines,
+        turn: Turn,
+        limits: Limits,
+        timeouts: Timeouts,
+        gone: Callable[[Http2Connection], None] | None = None,
+        observer: Observer | None = None,
+        tls: str = "",
+    ) -> None:
+        self.handler = handler
+        self.deadlines = deadlines
+        self._turn = turn
+        self.limits = limits
+        self.timeouts = timeouts
+        self._tell_gone = gone
+        self.observer = observer
+        self.tls = tls
+        """The version of TLS; only known while there is an observer."""
+        self.scheme = b"https"
+        self.transport: Any = None
+        self.client = ""
+        self.port = 0
+        self.memo: Any = None
+        self.deadline = NEVER
+        self.paused = False
+        """Whether the socket is full."""
+        self._preface = PREFACE
+        """What of the client's preface is still to come."""
+        self._waking = False
+        self._closing = False
+        self._draining = False
+        self._refusing = False
+        self._quiet = False
+        """Whether nothing was heard of the client since the deadline was set."""
+        self._asked = False
+        """Whether the client was sent a PING to see if it lives."""
+        self._unsent = 0
+        self._written_unread = 0
+        self._reading_stopped = False
+        self.engine = ServerEngine(
+            Patience(deadlines.seconds), self._wake, self._flush, limits, self._open, self._closed
+        )
+        self.engine.ping_acknowledged = self._ping_acknowledged
+
+    @property
+    def ends(self) -> Connection | None:
+        """Both ends of the connection, as the PROXY protocol tells them; None on a UNIX socket."""
+        peer, host = self.transport.getPeer(), self.transport.getHost()
+        if not isinstance(peer, IPv4Address | IPv6Address) or not self.client:
+            return None
+        return Connection(self.client, peer.port, _plain(host.host), host.port)
+
+    @property
+    def resting(self) -> bool:
+        """Whether it only waits for a next request, having answered others."""
+        return not self._closing and not self.engine.streams and self.engine.last_stream > 0
+
+    # --- from Twisted ---
+
+    def makeConnection(self, transport: Any) -> None:
+        """See IProtocol; the handshake is over."""
+        self.transport = transport
+        peer, host = transport.getPeer(), transport.getHost()
+        if isinstance(peer, IPv4Address | IPv6Address):
+            self.client = _plain(peer.host)
+        if isinstance(host, IPv4Address | IPv6Address):
+            self.port = host.port
+        self.deadline = self.deadlines.seconds() + self.timeouts.header
+        self.deadlines.add(self)
+        transport.registerProducer(self, True)
+        self._flush()
+
+    def connectionMade(self) -> None:
+        """See IProtocol."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """See IProtocol."""
+        if self._closing:
+            return
+        self._quiet = False
+        try:
+            if self._preface:
+                data = self._take_preface(data)
+            self.engine.receive(data)
+        except Http2ConnectionError as fault:
+            self.fault(fault)
+            return
+        if not self.engine.streams and (self.engine.peer_left or self._refusing):
+            self._close()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See IProtocol."""
+        self._closing = True
+        self.deadline = NEVER
+        self.deadlines.discard(self)
+        self._abandon()
+        if self._tell_gone is not None:
+            self._tell_gone(self)
+
+    def pauseProducing(self) -> None:
+        """See IPushProducer: the socket is full."""
+        if not self.paused:
+            self.paused = True
+            self.engine.sender.hold()
+            self._unsent = unsent(self.transport)
+            self.deadline = self.deadlines.seconds() + self.timeouts.body
+
+    def resumeProducing(self) -> None:
+        """See IPushProducer: the socket has taken all."""
+        self.paused = False
+        self._written_unread = 0
+        self._renew_deadline()
+        if self._reading_stopped:
+            self._reading_stopped = False
+            self.transport.resumeProducing()
+        self.engine.sender.release()
+
+    def stopProducing(self) -> None:
+        """See IPushProducer: the connection is going; connectionLost tells the streams."""
+
+    # --- input ---
+
+    def _take_preface(self, data: bytes) -> bytes:
+        """Check the bytes that every client begins with (section 3.4); what follows them."""
+        expected = self._preface
+        if not data.startswith(expected[: len(data)]):
+            raise Http2ConnectionError(PROTOCOL_ERROR, "this is not HTTP/2")
+        self._preface = expected[len(data) :]
+        return data[len(expected) :]
+
+    def _open(self, stream_id: int, request: RequestHead | RequestError) -> Stream:
+        if not self.engine.streams:
+            self._renew_deadline()
+        if stream_id >= self.limits.requests_per_connection * 2 and not self._draining:
+            self.drain()
+        if isinstance(request, RequestHead):
+            request = copy_of(request)  # the engine may hand out the same one again
+        return Stream(self, stream_id, request)
+
+    def _closed(self) -> None:
+        """A stream has ended."""
+        if not self.engine.streams and not self._closing:
+            self._renew_deadline()
+            if self._draining or self.engine.peer_left:
+                self._turn.at_end(self._close_if_done)
+
+    def _close_if_done(self) -> None:
+        if not self.engine.streams and not self._closing:
+            self._close()
+
+    # --- output ---
+
+    def _wake(self) -> None:
+        if not self._waking and self.transport is not None:
+            self._waking = True
+            self._turn.at_end(self._flush_at_end)
+
+    def _flush_at_end(self) -> None:
+        self._waking = False
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write what there is: at the end of a turn, so that its answers share records and system calls."""
+        if self.transport is None:
+            return
+        output = self.engine.take_output()
+        if output:
+            self.transport.write(output)
+            if self.paused:
+                self._written_unread += len(output)
+                if self._written_unread > _UNREAD_BYTES and not self._reading_stopped:
+                    self._reading_stopped = True  # answers are not read, so no more of them are made
+                    self.transport.pauseProducing()
+
+    # --- time ---
+
+    def _renew_deadline(self) -> None:
+        """Count anew how long the client may be silent: with a request under way before it is asked, else for good."""
+        if not self._closing and not self.paused:
+            self._quiet = True
+            self._asked = False
+            self.deadline = self.deadlines.seconds() + self.timeouts.idle
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed; see Deadlines."""
+        if self._closing or self.paused:
+            left = unsent(self.transport)
+            if left == self._unsent:
+                self.transport.abortConnection()
+                return
+            self._unsent = left  # slow, but moving
+            self.deadline = now + (self.timeouts.body if left else _LINGER_SECONDS)
+        elif not self.engine.streams:
+            self._close()
+        elif self._quiet and self._asked:
+            self.transport.abortConnection()
+        elif self._quiet:
+            self._asked = True
+            self.engine.emit(ping(_ALIVE))
+            self.deadline = now + _PING_SECONDS
+        else:
+            self._renew_deadline()
+
+    def _ping_acknowledged(self, payload: bytes) -> None:
+        if payload == _DRAINING and self._draining:
+            self._refuse()
+
+    # --- endings ---
+
+    def drain(self) -> None:
+        """Let the streams under way come to their end and take no others (RFC 9113 section 6.8).
+
+        First the client is told, then, a round trip later, what it sent before it knew is served too.
+        """
+        if self._closing or self._draining:
+            return
+        self._draining = True
+        if self.engine.streams or self._preface:
+            self.engine.announce_end()
+            self.engine.emit(ping(_DRAINING))
+        else:
+            self._close()
+
+    def _refuse(self) -> None:
+        if not self._refusing:
+            self._refusing = True
+            self.engine.refuse()
+
+    def fault(self, fault: Http2ConnectionError) -> None:
+        """End the connection for what the client did."""
+        self.engine.refuse(fault.code, str(fault))
+        self._end()
+        self._abandon()
+
+    def _close(self) -> None:
+        """End it with nothing under way."""
+        if not self._refusing:
+            self.engine.refuse(NO_ERROR)
+        self._end()
+
+    def _end(self) -> None:
+        """Close after all was sent."""
+        if not self._closing:
+            self._closing = True
+            self._flush()
+            self._unsent = 0
+            self.deadline = self.deadlines.seconds() + _LINGER_SECONDS
+            if self._reading_stopped:
+                self.transport.resumeProducing()
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def _abandon(self) -> None:
+        for stream in list(self.engine.streams.values()):
+            self.engine.forget(stream)
+            stream.was_reset(NO_ERROR)
+
+    def logPrefix(self) -> str:
+        """See ILoggingContext."""
+        return "h2"
+
+
+def _plain(address: str) -> str:
+    """An IP address without its zone, and IPv4 as itself."""
+    return address.partition("%")[0].removeprefix("::ffff:")

@@ -1,0 +1,475 @@
+"""The frames of one HTTP/2 connection (RFC 9113 sections 3 to 6): bytes in, calls and bytes out; no Twisted.
+
+The engine knows frames, windows and which streams there are. What requests and responses are, it leaves to its role
+(`http2server`: we are asked; the upstream's counterpart: we ask) and to the streams. Whatever the peer does wrong
+ends as RST_STREAM or, by a Http2ConnectionError that leaves `Engine.receive`, as GOAWAY.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from appliance.http.http2bounds import FRAME, RESET, SERVED, SETTINGS_FRAME, Patience
+from appliance.http.http2flow import FlowStream, Sender
+from appliance.http.http2frames import (
+    ACK,
+    CONTINUATION,
+    END_HEADERS,
+    END_STREAM,
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    FRAME_BYTES,
+    FRAME_SIZE_ERROR,
+    HEAD_BYTES,
+    HEADER_TABLE_SIZE,
+    INITIAL_WINDOW_SIZE,
+    MAX_STREAM,
+    PADDED,
+    PRIORITISED,
+    PROTOCOL_ERROR,
+    SETTINGS,
+    SETTINGS_ACK,
+    STREAM_CLOSED,
+    WINDOW_BYTES,
+    Http2ConnectionError,
+    Http2StreamError,
+    headers,
+    long_in,
+    ping,
+    read_head,
+    read_settings,
+    rst_stream,
+    settings,
+    window_update,
+    without_padding,
+)
+from appliance.http.http2hpack import BlockWriter
+from appliance.http.message import Fields
+
+STREAM_WINDOW = 256 * 1024
+"""What a peer may send on a stream before it is taken: the most that one upload holds in memory."""
+CONNECTION_WINDOW = 1024 * 1024
+"""The same for all streams together: some that are slow leave room for the others."""
+
+OUTPUT_BYTES: Final = 32 * 1024
+"""So much output is not held back any longer for what else this turn of the reactor may bring."""
+
+_CONTINUATIONS = 32
+_REMEMBERED = 256
+
+
+class Engine:
+    """One connection's frames. Subclasses say what a field block is: `_block_received`.
+
+    ``wake`` is called when there is something to send where there was nothing, ``full`` when there is a lot;
+    `take_output` hands it over.
+    """
+
+    __slots__ = (
+        "_block",
+        "_block_bytes",
+        "_block_flags",
+        "_block_stream",
+        "_consumed",
+        "_full",
+        "_gathering",
+        "_greeted",
+        "_handlers",
+        "_latest_closed",
+        "_latest_reset",
+        "_max_block",
+        "_output",
+        "_output_bytes",
+        "_receive_window",
+        "_rest",
+        "_wake",
+        "_writer",
+        "last_stream",
+        "patience",
+        "peer_left",
+        "peer_settings",
+        "ping_acknowledged",
+        "sender",
+        "streams",
+    )
+
+    def __init__(self, patience: Patience, wake: Callable[[], None], full: Callable[[], None], max_block: int) -> None:
+        self.patience = patience
+        self._wake = wake
+        self._full = full
+        self._max_block = max_block
+        self._rest = b""
+        self._greeted = False
+        """Whether the peer's first frame, SETTINGS, has come."""
+        self._output: list[bytes | memoryview] = []
+        self._output_bytes = 0
+        self._writer = BlockWriter()
+        self.sender = Sender(self, patience, self.local_ended)
+        self.streams: dict[int, Any] = {}
+        """Those that are not closed, by id: subclasses of FlowStream."""
+        self.last_stream = 0
+        """The highest id that was begun."""
+        self.peer_left = False
+        """Whether the peer sent GOAWAY."""
+        self.peer_settings: dict[int, int] = {}
+        self.ping_acknowledged: Callable[[bytes], None] = lambda payload: None
+        self._latest_closed: deque[int] = deque(maxlen=_REMEMBERED)
+        self._latest_reset: deque[int] = deque(maxlen=_REMEMBERED)
+        self._receive_window = WINDOW_BYTES
+        self._consumed = 0
+        self._gathering: list[Any] = []
+        """Streams that DATA came for in the read under way."""
+        self._block: list[bytes] | None = None
+        self._block_stream = 0
+        self._block_flags = 0
+        self._block_bytes = 0
+        self._handlers = (
+            self._data,
+            self._headers,
+            self._priority,
+            self._rst_stream,
+            self._settings,
+            self._push_promise,
+            self._ping,
+            self._goaway,
+            self._window_update,
+            self._stray_continuation,
+        )
+
+    # --- output ---
+
+    def emit(self, *pieces: bytes | memoryview) -> None:
+        """See http2flow.Output."""
+        output = self._output
+        if not output:
+            self._wake()
+        output += pieces
+        self._output_bytes += len(pieces[-1])
+        if self._output_bytes >= OUTPUT_BYTES:
+            self._full()
+
+    def take_output(self) -> bytes:
+        """All that is to be sent, once."""
+        output = b"".join(self._output)
+        self._output.clear()
+        self._output_bytes = 0
+        return output
+
+    def greet(self, values: dict[int, int]) -> None:
+        """Send our SETTINGS, and widen the connection's window."""
+        self.emit(settings(values), window_update(0, CONNECTION_WINDOW - WINDOW_BYTES))
+        self._receive_window = CONNECTION_WINDOW
+
+    def send_headers(self, stream: FlowStream, fields: Fields, end: bool) -> None:
+        """Send a field section: a head, or trailers (``end``), these only when nothing is pending."""
+        self.emit(headers(stream.id, self._writer.write(fields), end))
+        if end:
+            self.local_ended(stream)
+
+    def send_answer(self, stream: FlowStream, fields: Fields, data: bytes) -> None:
+        """Send a head, all of the body and the end at once."""
+        self.emit(headers(stream.id, self._writer.write(fields), False))
+        self.sender.send(stream, data, True)
+
+    def local_ended(self, stream: FlowStream) -> None:
+        """Our END_STREAM is out."""
+        stream.local_closed = True
+        if stream.remote_closed:
+            self.patience.earn(SERVED)
+            self.forget(stream)
+
+    def reset(self, stream: FlowStream, code: int) -> None:
+        """Send RST_STREAM; the stream is gone, and what the peer still sends on it is dropped."""
+        if self.streams.get(stream.id) is stream:
+            self.forget(stream)
+            self._latest_reset.append(stream.id)
+            self.emit(rst_stream(stream.id, code))
+
+    def forget(self, stream: FlowStream) -> None:
+        """The stream is closed."""
+        del self.streams[stream.id]
+        self._latest_closed.append(stream.id)
+        self.sender.forget(stream)
+        if stream.arrived:
+            stream.untaken += sum(map(len, stream.arrived))
+        stream.arrived = None
+        if stream.untaken:
+            self._take_back(stream.untaken)
+        self.closed(stream)
+
+    def closed(self, stream: FlowStream) -> None:
+        """For subclasses: a stream has left `streams`."""
+
+    def taken(self, stream: FlowStream, size: int) -> None:
+        """DATA of so many bytes was dealt with; the peer may send as many more."""
+        self._take_back(size)
+        if not stream.remote_closed:
+            stream.consumed += size
+            if stream.consumed >= STREAM_WINDOW // 2:
+                self.emit(window_update(stream.id, stream.consumed))
+                stream.receive_window += stream.consumed
+                stream.consumed = 0
+
+    def _take_back(self, size: int) -> None:
+        self._consumed += size
+        if self._consumed >= CONNECTION_WINDOW // 2:
+            self.emit(window_update(0, self._consumed))
+            self._receive_window += self._consumed
+            self._consumed = 0
+
+    # --- input ---
+
+    def receive(self, data: bytes) -> None:
+        """Take what came from the peer. Raises Http2ConnectionError."""
+        if self._rest:
+            data = self._rest + data
+        position = 0
+        size = len(data)
+        while size - position >= HEAD_BYTES:
+            high, length, kind, flags, stream_id = read_head(data, position)
+            if high or length > FRAME_BYTES:
+                raise Http2ConnectionError(FRAME_SIZE_ERROR, "a frame larger than SETTINGS_MAX_FRAME_SIZE")
+            start = position + HEAD_BYTES
+            position = start + length
+            if position > size:
+                position = start - HEAD_BYTES
+                break
+            self._take_frame(kind, flags, stream_id & MAX_STREAM, data[start:position])
+        self._rest = data[position:] if position < size else b""
+        self._read_over()
+
+    def _take_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._block is not None:
+            self._continuation(kind, flags, stream_id, payload)
+            return
+        if not self._greeted:
+            if kind != SETTINGS or flags & ACK:
+                raise Http2ConnectionError(PROTOCOL_ERROR, "the first frame is not SETTINGS")
+            self._greeted = True
+        if kind > CONTINUATION:
+            self.patience.spend(FRAME, "frames of unknown types")
+            return
+        try:
+            self._handlers[kind](flags, stream_id, payload)
+        except Http2StreamError as fault:
+            self._stream_fault(stream_id, fault)
+
+    def _stream_fault(self, stream_id: int, fault: Http2StreamError) -> None:
+        """Reset a stream for what the peer did on it."""
+        self.patience.spend(RESET, f"streams reset because of {fault}")
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            if self.is_idle(stream_id):  # there is nothing to reset
+                raise Http2ConnectionError(fault.code, str(fault))
+            self._latest_reset.append(stream_id)
+            self.emit(rst_stream(stream_id, fault.code))
+            return
+        self.reset(stream, fault.code)
+        stream.was_reset(fault.code)
+
+    def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        size = len(payload)
+        self._receive_window -= size
+        if self._receive_window < 0:
+            raise Http2ConnectionError(FLOW_CONTROL_ERROR, "more DATA than the connection's window allows")
+        data = without_padding(payload, flags) if flags & PADDED else payload
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.remote_closed:
+            self._take_back(size)
+            self._late_data(stream_id, stream)
+            return
+        stream.receive_window -= size
+        if stream.receive_window < 0:
+            self._take_back(size)
+            raise Http2StreamError(FLOW_CONTROL_ERROR, "more DATA than the stream's window allows")
+        if size != len(data):
+            self.taken(stream, size - len(data))
+        if stream.arrived is None:
+            stream.arrived = []
+            self._gathering.append(stream)
+        if data:
+            stream.arrived.append(data)
+        elif not flags & END_STREAM:
+            self.patience.spend(FRAME, "empty DATA")
+        if flags & END_STREAM:
+            self._remote_end(stream)
+
+    def _late_data(self, stream_id: int, stream: FlowStream | None) -> None:
+        """DATA on a stream that takes none."""
+        if stream is None:
+            self._refuse_idle(stream_id)
+            if stream_id in self._latest_reset:
+                return
+        raise Http2StreamError(STREAM_CLOSED, "DATA on a closed stream")
+
+    def _refuse_idle(self, stream_id: int) -> None:
+        if not stream_id or self.is_idle(stream_id):
+            raise Http2ConnectionError(PROTOCOL_ERROR, "a frame on a stream that was never opened")
+
+    def is_idle(self, stream_id: int) -> bool:
+        """Whether the stream was never begun, by either side."""
+        return stream_id > self.last_stream or not stream_id % 2
+
+    def _remote_end(self, stream: Any) -> None:
+        stream.remote_closed = True
+        if stream.arrived is None:
+            stream.arrived = []
+            self._gathering.append(stream)
+
+    def _read_over(self) -> None:
+        """Hand out the DATA of this read, in one piece for each stream."""
+        if not self._gathering:
+            return
+        gathering, self._gathering = self._gathering, []
+        for stream in gathering:
+            pieces, stream.arrived = stream.arrived, None
+            if pieces is None:  # reset meanwhile
+                continue
+            self._hand_over(stream, pieces)
+
+    def _hand_over(self, stream: Any, pieces: list[bytes]) -> None:
+        if pieces:
+            stream.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if stream.remote_closed and stream.id in self.streams:
+            stream.remote_ended()
+            if stream.local_closed and stream.id in self.streams:
+                self.patience.earn(SERVED)
+                self.forget(stream)
+
+    def _headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if not stream_id:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "HEADERS on stream 0")
+        if flags & PADDED:
+            payload = without_padding(payload, flags)
+        depends_on = -1
+        if flags & PRIORITISED:
+            if len(payload) < 5:
+                raise Http2ConnectionError(FRAME_SIZE_ERROR, "HEADERS too short for its priority")
+            depends_on = long_in(payload) & MAX_STREAM
+            payload = payload[5:]
+        if not flags & END_HEADERS:
+            self._block = [payload]
+            self._block_bytes = len(payload)
+            self._block_stream = stream_id
+            self._block_flags = flags
+            return
+        self._block_received(stream_id, payload, bool(flags & END_STREAM))
+        if depends_on == stream_id:
+            raise Http2StreamError(PROTOCOL_ERROR, "a stream that depends on itself")
+
+    def _continuation(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        block = self._block
+        assert block is not None
+        if kind != CONTINUATION or stream_id != self._block_stream:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "a frame within a field block")
+        self._block_bytes += len(payload)
+        block.append(payload)
+        if self._block_bytes > self._max_block or len(block) > _CONTINUATIONS:
+            raise Http2ConnectionError(ENHANCE_YOUR_CALM, "a field block far larger than allowed")
+        if flags & END_HEADERS:
+            self._block = None
+            try:
+                self._block_received(stream_id, b"".join(block), bool(self._block_flags & END_STREAM))
+            except Http2StreamError as fault:
+                self._stream_fault(stream_id, fault)
+
+    def _block_received(self, stream_id: int, block: bytes, ended: bool) -> None:
+        """For subclasses: a whole field block came."""
+        raise NotImplementedError
+
+    def _trailers_received(self, stream: Any, fields: Fields) -> None:
+        """For subclasses: a stream's second field section came, with END_STREAM."""
+        pieces, stream.arrived = stream.arrived, None
+        if pieces:
+            stream.data_received(b"".join(pieces))
+        if stream.id in self.streams:
+            stream.trailers_received(fields)
+            self._remote_end(stream)
+
+    def _priority(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self.patience.spend(FRAME, "PRIORITY")
+        if not stream_id:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "PRIORITY on stream 0")
+        if len(payload) != 5:
+            raise Http2StreamError(FRAME_SIZE_ERROR, "PRIORITY of a wrong length")
+        if long_in(payload) & MAX_STREAM == stream_id:
+            raise Http2StreamError(PROTOCOL_ERROR, "a stream that depends on itself")
+
+    def _rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise Http2ConnectionError(FRAME_SIZE_ERROR, "RST_STREAM of a wrong length")
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            self._refuse_idle(stream_id)
+            self.patience.spend(FRAME, "RST_STREAM")
+            return
+        self.patience.spend(RESET, "RST_STREAM")
+        self.forget(stream)
+        stream.was_reset(long_in(payload))
+
+    def _settings(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self.patience.spend(SETTINGS_FRAME, "SETTINGS")
+        if stream_id:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "SETTINGS on a stream")
+        if flags & ACK:
+            if payload:
+                raise Http2ConnectionError(FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS that is not empty")
+            return
+        values = read_settings(payload)
+        self.patience.spend(len(values), "SETTINGS")
+        for name, value in values:
+            self.peer_settings[name] = value
+            if name == INITIAL_WINDOW_SIZE:
+                self.sender.resize(value, list(self.streams.values()))
+            elif name == HEADER_TABLE_SIZE:
+                self._writer.resize(value)
+        self.emit(SETTINGS_ACK)
+
+    def _push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:
+        raise Http2ConnectionError(PROTOCOL_ERROR, "PUSH_PROMISE")
+
+    def _ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self.patience.spend(FRAME, "PING")
+        if stream_id:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "PING on a stream")
+        if len(payload) != 8:
+            raise Http2ConnectionError(FRAME_SIZE_ERROR, "PING of a wrong length")
+        if flags & ACK:
+            self.ping_acknowledged(payload)
+        else:
+            self.emit(ping(payload, acknowledges=True))
+
+    def _goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self.patience.spend(FRAME, "GOAWAY")
+        if stream_id:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "GOAWAY on a stream")
+        if len(payload) < 8:
+            raise Http2ConnectionError(FRAME_SIZE_ERROR, "GOAWAY of a wrong length")
+        self.peer_left = True
+        self.went_away(long_in(payload) & MAX_STREAM)
+
+    def went_away(self, last_stream: int) -> None:
+        """For subclasses: the peer will begin no streams, and deal with none of ours above this one."""
+
+    def _window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self.patience.spend(FRAME, "WINDOW_UPDATE")
+        if len(payload) != 4:
+            raise Http2ConnectionError(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong length")
+        increment = long_in(payload) & MAX_STREAM
+        if not stream_id:
+            if not increment:
+                raise Http2ConnectionError(PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+            self.sender.widen(increment)
+            return
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            self._refuse_idle(stream_id)
+            return
+        if not increment:
+            raise Http2StreamError(PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+        self.sender.widen_stream(stream, increment)
+
+    def _stray_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        raise Http2ConnectionError(PROTOCOL_ERROR, "CONTINUATION without HEADERS")

@@ -1,0 +1,206 @@
+"""Flow control (RFC 9113 section 5.2) and whose turn it is to send: DATA goes out within the windows, a frame of each
+stream that waits, round and round, so that a large answer delays nobody by more than one frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from appliance.http.http2bounds import TAKEN, Patience
+from appliance.http.http2frames import (
+    END_STREAM,
+    FLOW_CONTROL_ERROR,
+    FRAME_BYTES,
+    MAX_WINDOW,
+    WINDOW_BYTES,
+    Http2ConnectionError,
+    Http2StreamError,
+    data_head,
+)
+
+_CRUMB = 1024
+"""A DATA frame that the windows keep below this brings its client no credit (see `http2bounds`)."""
+
+
+class FlowStream:
+    """One stream as far as frames are concerned; what they mean is its subclass's."""
+
+    __slots__ = (
+        "arrived",
+        "consumed",
+        "id",
+        "local_closed",
+        "pending",
+        "pending_bytes",
+        "pending_end",
+        "queued",
+        "receive_window",
+        "remote_closed",
+        "send_window",
+        "untaken",
+    )
+
+    def __init__(self, stream_id: int) -> None:
+        self.id = stream_id
+        self.send_window = 0
+        """How much the peer takes; below 0 after it took back what it had offered."""
+        self.receive_window = 0
+        """How much the peer may still send."""
+        self.consumed = 0
+        """How much was taken from it and not yet offered to the peer again."""
+        self.untaken = 0
+        """How much was received and waits for its receiver."""
+        self.arrived: list[bytes] | None = None
+        """Pieces of DATA found in the read under way."""
+        self.pending: deque[memoryview] = deque()
+        """What could not be sent yet."""
+        self.pending_bytes = 0
+        self.pending_end = False
+        """Whether the stream ends after that."""
+        self.queued = False
+        """Whether it waits for its turn."""
+        self.local_closed = False
+        self.remote_closed = False
+
+    def data_received(self, data: bytes) -> None:
+        """A piece of the peer's DATA, not empty."""
+
+    def remote_ended(self) -> None:
+        """The peer will send no more."""
+
+    def trailers_received(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """A second field section, which ends the stream: ``remote_ended`` follows."""
+
+    def was_reset(self, code: int) -> None:
+        """The peer, or the engine because of what the peer did, has ended the stream."""
+
+    def drained(self) -> None:
+        """All that was pending is sent."""
+
+
+class Output(Protocol):
+    """Where frames go: the engine."""
+
+    def emit(self, *pieces: bytes | memoryview) -> None:
+        """Queue for the peer; may call `Sender.hold`."""
+
+
+class Sender:
+    """All DATA of one connection on its way out."""
+
+    __slots__ = ("_ended", "_held", "_output", "_patience", "_ready", "initial_window", "window")
+
+    def __init__(self, output: Output, patience: Patience, ended: Callable[[FlowStream], None]) -> None:
+        self._output = output
+        self._patience = patience
+        self._ended = ended
+        """Told of streams whose END_STREAM is out."""
+        self._ready: deque[FlowStream] = deque()
+        """Streams with something pending and room in their own windows."""
+        self._held = False
+        self.window = WINDOW_BYTES
+        """How much the peer takes on all streams together."""
+        self.initial_window = WINDOW_BYTES
+
+    def send(self, stream: FlowStream, data: bytes, end: bool) -> None:
+        """Send DATA now, or keep it pending; ``stream.pending`` tells which."""
+        size = len(data)
+        if not stream.pending and (
+            not size  # counts against no window
+            or (size <= FRAME_BYTES and size <= stream.send_window and size <= self.window and not self._held)
+        ):
+            self.window -= size
+            stream.send_window -= size
+            self._output.emit(data_head(stream.id, size, END_STREAM if end else 0), data)
+            self._patience.earn(TAKEN)
+            if end:
+                self._ended(stream)
+            return
+        if size:
+            stream.pending.append(memoryview(data))
+            stream.pending_bytes += size
+        stream.pending_end = end
+        self._queue(stream)
+        self._pump()
+
+    def hold(self) -> None:
+        """The connection takes no more."""
+        self._held = True
+
+    def release(self) -> None:
+        """It takes more again."""
+        self._held = False
+        self._pump()
+
+    def widen(self, increment: int) -> None:
+        """WINDOW_UPDATE of the connection."""
+        self.window += increment
+        if self.window > MAX_WINDOW:
+            raise Http2ConnectionError(FLOW_CONTROL_ERROR, "the connection's window is too large")
+        self._pump()
+
+    def widen_stream(self, stream: FlowStream, increment: int) -> None:
+        """WINDOW_UPDATE of a stream."""
+        stream.send_window += increment
+        if stream.send_window > MAX_WINDOW:
+            raise Http2StreamError(FLOW_CONTROL_ERROR, "the stream's window is too large")
+        self._queue(stream)
+        self._pump()
+
+    def resize(self, initial_window: int, streams: Iterable[FlowStream]) -> None:
+        """SETTINGS_INITIAL_WINDOW_SIZE, which changes the windows of open streams too (section 6.9.2)."""
+        change = initial_window - self.initial_window
+        self.initial_window = initial_window
+        for stream in streams:
+            stream.send_window += change
+            if stream.send_window > MAX_WINDOW:
+                raise Http2ConnectionError(FLOW_CONTROL_ERROR, "SETTINGS make a stream's window too large")
+            self._queue(stream)
+        self._pump()
+
+    def forget(self, stream: FlowStream) -> None:
+        """The stream is over; nothing of it is sent any more."""
+        stream.pending.clear()
+        stream.pending_bytes = 0
+        if stream.queued:
+            stream.queued = False
+            self._ready.remove(stream)
+
+    def _queue(self, stream: FlowStream) -> None:
+        if stream.pending and not stream.queued and stream.send_window > 0:
+            stream.queued = True
+            self._ready.append(stream)
+
+    def _pump(self) -> None:
+        ready = self._ready
+        while ready and not self._held and self.window > 0:
+            stream = ready.popleft()
+            stream.queued = False
+            if stream.send_window > 0:
+                self._send_frame(stream)
+
+    def _send_frame(self, stream: FlowStream) -> None:
+        """One frame of what is pending; the stream goes to the end of the queue if there is more."""
+        piece = stream.pending[0]
+        room = min(FRAME_BYTES, stream.send_window, self.window)
+        if len(piece) > room:
+            stream.pending[0] = piece[room:]
+            piece = piece[:room]
+        else:
+            stream.pending.popleft()
+        size = len(piece)
+        stream.send_window -= size
+        self.window -= size
+        stream.pending_bytes -= size
+        more = bool(stream.pending)
+        end = stream.pending_end and not more
+        if size >= _CRUMB or not more:
+            self._patience.earn(TAKEN)
+        self._queue(stream)
+        self._output.emit(data_head(stream.id, size, END_STREAM if end else 0), piece)
+        if end:
+            self._ended(stream)
+        elif not more:
+            stream.drained()

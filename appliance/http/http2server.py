@@ -1,0 +1,173 @@
+"""The server's role in HTTP/2: clients open streams, each with a request's head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from appliance.config import Limits
+from appliance.errors import RequestError
+from appliance.http.http2bounds import FRAME, RESET, Patience
+from appliance.http.http2engine import STREAM_WINDOW, Engine
+from appliance.http.http2flow import FlowStream
+from appliance.http.http2frames import (
+    INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS,
+    MAX_HEADER_LIST_SIZE,
+    MAX_STREAM,
+    NO_ERROR,
+    NO_RFC7540_PRIORITIES,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    STREAM_CLOSED,
+    Http2ConnectionError,
+    Http2StreamError,
+    goaway,
+    rst_stream,
+)
+from appliance.http.http2headers import FIELD_OVERHEAD, HeadReader, read_trailers
+from appliance.http.http2hpack import BlockReader
+from appliance.http.message import RequestHead
+
+_HEADROOM = 64 * 1024
+"""A header list that is too large is answered with 431, up to so many bytes more; then the connection ends."""
+
+
+class ServerStream(FlowStream):
+    """A stream that a client opened."""
+
+    __slots__ = ()
+
+    def begin(self) -> None:
+        """The read that brought the head is over."""
+
+    def start(self) -> None:
+        """So is what it brought of the body."""
+
+    def closed(self) -> None:
+        """The engine knows the stream no more."""
+
+
+S = TypeVar("S", bound=ServerStream)
+
+
+class ServerEngine(Engine):
+    """Frames of a client's connection. ``opened`` makes a stream of its id and head, or of why that is none.
+
+    Streams begin when the whole read was looked at: one that the same read resets has cost nothing by then.
+    """
+
+    __slots__ = ("_concurrent", "_last_served", "_opened", "_opening", "_reader", "_tell_closed")
+
+    def __init__(
+        self,
+        patience: Patience,
+        wake: Callable[[], None],
+        full: Callable[[], None],
+        limits: Limits,
+        opened: Callable[[int, RequestHead | RequestError], ServerStream],
+        closed: Callable[[], None],
+    ) -> None:
+        listed = limits.header_bytes + FIELD_OVERHEAD * limits.headers
+        super().__init__(patience, wake, full, listed + _HEADROOM)
+        self._opened = opened
+        self._tell_closed = closed
+        """Told when a stream was closed."""
+        self._concurrent = limits.concurrent_streams
+        self._opening: list[ServerStream] = []
+        self._last_served: int | None = None
+        """The last stream that is served, once there is to be one."""
+        self._reader = BlockReader(HeadReader(limits).read, listed + _HEADROOM)
+        self.greet(
+            {
+                MAX_CONCURRENT_STREAMS: self._concurrent,
+                INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+                MAX_HEADER_LIST_SIZE: listed,
+                NO_RFC7540_PRIORITIES: 1,
+            }
+        )
+
+    def announce_end(self) -> None:
+        """Ask the client to open no more streams; those on their way here are still served (section 6.8)."""
+        self.emit(goaway(MAX_STREAM, NO_ERROR))
+
+    def refuse(self, code: int = NO_ERROR, reason: str = "") -> None:
+        """Serve no streams but those that were opened before."""
+        if self._last_served is None:
+            self._last_served = self.last_stream
+        self.emit(goaway(self._last_served, code, reason))
+
+    def local_ended(self, stream: FlowStream) -> None:
+        """See Engine; a client that still sends its request is told that nobody reads it (section 8.1)."""
+        super().local_ended(stream)
+        if stream.id in self.streams:
+            self.reset(stream, NO_ERROR)
+
+    def closed(self, stream: FlowStream) -> None:
+        """See Engine."""
+        assert isinstance(stream, ServerStream)
+        stream.closed()
+        self._tell_closed()
+
+    def _block_received(self, stream_id: int, block: bytes, ended: bool) -> None:
+        stream: ServerStream | None = self.streams.get(stream_id)
+        if stream is not None:
+            self._trailing_block(stream, block, ended)
+        elif stream_id <= self.last_stream or not stream_id % 2:
+            self._late_block(stream_id, block)
+        else:
+            self.last_stream = stream_id
+            head = self._reader.read(block, ended)
+            if self._last_served is None:
+                self._open(stream_id, head, ended)
+            else:
+                self._latest_reset.append(stream_id)  # what follows is dropped without a word
+
+    def _trailing_block(self, stream: ServerStream, block: bytes, ended: bool) -> None:
+        fields = self._reader.decode(block)
+        if stream.remote_closed:
+            raise Http2StreamError(STREAM_CLOSED, "HEADERS after the end of the stream")
+        if not ended:
+            raise Http2StreamError(PROTOCOL_ERROR, "HEADERS within the content")
+        self._trailers_received(stream, read_trailers(fields))
+
+    def _late_block(self, stream_id: int, block: bytes) -> None:
+        self._reader.decode(block)  # the tables must not fall apart
+        if stream_id in self._latest_reset:
+            self.patience.spend(FRAME, "HEADERS on reset streams")
+        elif stream_id in self._latest_closed:
+            raise Http2ConnectionError(STREAM_CLOSED, "HEADERS on a closed stream")
+        else:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "a stream id that clients cannot open, or lower than the last")
+
+    def _open(self, stream_id: int, head: RequestHead | RequestError | Http2StreamError, ended: bool) -> None:
+        if isinstance(head, Http2StreamError):
+            raise head.with_traceback(None)
+        if len(self.streams) >= self._concurrent:
+            self.patience.spend(RESET, "streams beyond SETTINGS_MAX_CONCURRENT_STREAMS")
+            self._latest_reset.append(stream_id)
+            self.emit(rst_stream(stream_id, REFUSED_STREAM))
+            return
+        stream = self._opened(stream_id, head)
+        stream.send_window = self.sender.initial_window
+        stream.receive_window = STREAM_WINDOW
+        stream.remote_closed = ended
+        self.streams[stream_id] = stream
+        self._opening.append(stream)
+
+    def _read_over(self) -> None:
+        if self._opening:
+            self._begin()
+        super()._read_over()
+
+    def _begin(self) -> None:
+        opening, self._opening = self._opening, []
+        streams = self.streams
+        for stream in opening:
+            if stream.id in streams:
+                stream.begin()
+                pieces, stream.arrived = stream.arrived, None
+                if pieces is not None and stream.id in streams:
+                    self._hand_over(stream, pieces)
+                if stream.id in streams:
+                    stream.start()

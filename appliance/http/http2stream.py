@@ -1,0 +1,343 @@
+"""One request over HTTP/2: the stream that carries it, joined to the exchange that answers it."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from appliance.deadlines import NEVER
+from appliance.errors import RequestError
+from appliance.http import pages
+from appliance.http.http2bounds import STALLED
+from appliance.http.http2frames import CANCEL, INTERNAL_ERROR, PROTOCOL_ERROR, Http2ConnectionError
+from appliance.http.http2headers import response_fields
+from appliance.http.http2server import ServerStream
+from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
+from appliance.http.record import Record
+from appliance.http.serving import Exchange
+
+if TYPE_CHECKING:
+    from appliance.http.http2 import Http2Connection
+    from appliance.proxyprotocol import Connection
+
+_CONTINUE = [(b":status", b"100")]
+
+
+class Stream(ServerStream):
+    """To the handler a client, to the exchange its downstream; see `serving` for both faces.
+
+    A stream is in the sweep of deadlines only while it is the client's turn to send or to take something.
+    """
+
+    __slots__ = (
+        "_allowed",
+        "_awaited",
+        "_connection",
+        "_engine",
+        "_exchange",
+        "_expecting",
+        "_head",
+        "_held",
+        "_record",
+        "_request",
+        "_swept",
+        "_unsent",
+        "deadline",
+    )
+
+    def __init__(self, connection: Http2Connection, stream_id: int, request: RequestHead | RequestError) -> None:
+        super().__init__(stream_id)
+        self._connection = connection
+        self._engine = connection.engine
+        self._request = request
+        self._exchange: Exchange | None = None
+        self._head: ResponseHead | None = None
+        """The response's head, held back to go out together with what follows it."""
+        self._awaited = True
+        self._held = False
+        """Whether the exchange takes no more of the request for now."""
+        self._allowed: float = inf
+        self._expecting: float = inf
+        """How much of the stated content is still to come."""
+        self._record: Record | None = None
+        self._swept = False
+        self._unsent = 0
+        self.deadline = NEVER
+
+    # --- what a handler asks of a client ---
+
+    @property
+    def client(self) -> str:
+        """The peer's IP address; empty on a UNIX socket."""
+        return self._connection.client
+
+    @property
+    def port(self) -> int:
+        """The port the client connected to; 0 on a UNIX socket."""
+        return self._connection.port
+
+    @property
+    def scheme(self) -> bytes:
+        """Always https: there is no HTTP/2 here without ALPN."""
+        return self._connection.scheme
+
+    @property
+    def ends(self) -> Connection | None:
+        """Both ends of the connection, as the PROXY protocol tells them; None on a UNIX socket."""
+        return self._connection.ends
+
+    @property
+    def transport(self) -> Any:
+        """The connection's."""
+        return self._connection.transport
+
+    @property
+    def memo(self) -> Any:
+        """The handler's own, for what does not change between the requests of one connection."""
+        return self._connection.memo
+
+    @memo.setter
+    def memo(self, memo: Any) -> None:
+        self._connection.memo = memo
+
+    # --- from the engine ---
+
+    def begin(self) -> None:
+        """See ServerStream."""
+        connection, request = self._connection, self._request
+        if connection.observer is not None:
+            told = request if isinstance(request, RequestHead) else None
+            self._record = connection.observer.begin(told, connection.client, connection.tls)
+        if isinstance(request, RequestError):
+            self.fail(request.status)
+            return
+        request.record = self._record
+        if request.framing != NO_BODY:
+            self._allowed = inf if connection.limits.body_bytes is None else connection.limits.body_bytes
+            if request.framing > 0:
+                self._expecting = request.framing
+            if request.framing > self._allowed:
+                self.fail(413)
+                return
+            self._renew_deadline()
+        self._exchange = connection.handler.handle(self, request)
+
+    def start(self) -> None:
+        """See ServerStream."""
+        if self._exchange is not None:
+            self._exchange.start()
+
+    def data_received(self, data: bytes) -> None:
+        """See FlowStream."""
+        size = len(data)
+        self._expecting -= size
+        self._allowed -= size
+        if self._expecting < 0:
+            self._break(PROTOCOL_ERROR)
+            return
+        if self._allowed < 0:
+            self._let_go()
+            self.fail(413)
+            return
+        if self._record is not None:
+            self._record.bytes_in += size
+        if self._held:
+            self.untaken += size
+        else:
+            self._engine.taken(self, size)
+            self._renew_deadline()
+        if self._exchange is not None:
+            self._exchange.body_received(data)
+
+    def remote_ended(self) -> None:
+        """See FlowStream."""
+        if 0 < self._expecting < inf:
+            self._break(PROTOCOL_ERROR)
+            return
+        self._renew_deadline()
+        if self._exchange is not None:
+            self._exchange.body_ended()
+
+    def trailers_received(self, fields: Fields) -> None:
+        """See FlowStream. They are not passed on, as HTTP/1.1's are not."""
+
+    def was_reset(self, code: int) -> None:
+        """See FlowStream."""
+        self._let_go()
+
+    def drained(self) -> None:
+        """See FlowStream."""
+        self._renew_deadline()
+        if self._exchange is not None:
+            self._exchange.resume()
+
+    def closed(self) -> None:
+        """See ServerStream: the last thing a stream hears."""
+        if self._swept:
+            self._connection.deadlines.discard(self)
+        record, self._record = self._record, None
+        if record is not None:
+            assert self._connection.observer is not None
+            self._connection.observer.end(record, self.local_closed)
+
+    def _let_go(self) -> None:
+        """Nobody is left to be answered."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.client_lost()
+
+    def _break(self, code: int) -> None:
+        """End the stream for what the client sent on it, or did not take."""
+        self._engine.reset(self, code)
+        self._let_go()
+
+    # --- from the exchange, or the handler ---
+
+    def pause_request(self) -> None:
+        """Take no more of the request's body: nothing of what comes is offered to the client again."""
+        self._held = True
+        self._renew_deadline()
+
+    def resume_request(self) -> None:
+        """Go on taking the request's body."""
+        self._held = False
+        untaken, self.untaken = self.untaken, 0
+        if untaken:
+            self._engine.taken(self, untaken)
+        self._renew_deadline()
+
+    def send_continue(self) -> None:
+        """Ask a client that waits for it to send the body (RFC 9110 section 10.1.1)."""
+        if self._awaited and not self.remote_closed:
+            self._engine.send_headers(self, _CONTINUE, False)
+
+    def send_informational(self, response: ResponseHead) -> None:
+        """Pass on a 1xx that is neither 100 nor 101."""
+        self._engine.send_headers(self, response_fields(response), False)
+
+    def send_head(self, response: ResponseHead) -> None:
+        """Begin the response. It is held back until `send_body`, `end` or `flush`, to go out with it."""
+        self._awaited = False
+        self._head = response
+        if self._record is not None:
+            self._record.status = response.status
+            self._record.answered = self._connection.deadlines.seconds()
+
+    def flush(self) -> None:
+        """Send a head that is held back."""
+        head, self._head = self._head, None
+        if head is not None:
+            self._engine.send_headers(self, response_fields(head), False)
+
+    def send_body(self, data: bytes) -> None:
+        """Send a piece of the response's body, not empty."""
+        if self._record is not None:
+            self._record.bytes_out += len(data)
+        if self._head is not None:
+            self.flush()
+        self._engine.sender.send(self, data, False)
+        if self.pending:
+            self._wait_for_client()
+
+    def end(self) -> None:
+        """The response is complete."""
+        self._exchange = None
+        head, self._head = self._head, None
+        if head is not None:
+            self._engine.send_headers(self, response_fields(head), True)
+        else:
+            self._engine.sender.send(self, b"", True)
+            self._renew_deadline()
+
+    def end_chunked_and_body(self, data: bytes) -> None:
+        """Send the last piece of a response's body and its end."""
+        self._exchange = None
+        if self._record is not None:
+            self._record.bytes_out += len(data)
+        head, self._head = self._head, None
+        if head is not None:
+            self._engine.send_answer(self, response_fields(head), data)
+        else:
+            self._engine.sender.send(self, data, True)
+        if self.pending:
+            self._wait_for_client()
+
+    def answer(self, page: tuple[ResponseHead, bytes]) -> None:
+        """Answer the request on the spot, with ``(head, body)`` of `pages`."""
+        head, body = page
+        if isinstance(self._request, RequestHead) and self._request.method == b"HEAD":
+            head.stated_length, head.framing, body = len(body), NO_BODY, b""
+        self.send_head(head)
+        if body:
+            self.end_chunked_and_body(body)
+        else:
+            self.end()
+
+    def fail(self, status: int) -> None:
+        """The exchange came to nothing: an error page if nothing was sent yet, else the stream is broken off.
+
+        A response that was cut short must not look complete.
+        """
+        self._exchange = None
+        if self._awaited:
+            self.answer(pages.error(status))
+        else:
+            self._engine.reset(self, INTERNAL_ERROR)
+
+    def switch(self, response: ResponseHead) -> None:
+        """Never called: no request over HTTP/2 asks for another protocol."""
+        raise NotImplementedError
+
+    def tunnel_data(self, data: bytes) -> None:
+        """See switch."""
+        raise NotImplementedError
+
+    def tunnel_ended(self) -> None:
+        """See switch."""
+        raise NotImplementedError
+
+    def tunnel_lost(self) -> None:
+        """See switch."""
+        raise NotImplementedError
+
+    # --- time ---
+
+    def _wait_for_client(self) -> None:
+        """The client does not take what there is: no more of it is made."""
+        self._unsent = self.pending_bytes
+        self._renew_deadline()
+        if self._exchange is not None:
+            self._exchange.pause()
+
+    def _renew_deadline(self) -> None:
+        """Allow the client its time, if it is its turn to send or to take."""
+        if self.pending or not (self.remote_closed or self._held):
+            connection = self._connection
+            self.deadline = connection.deadlines.seconds() + connection.timeouts.body
+            if not self._swept and self.id in self._engine.streams:
+                self._swept = True
+                connection.deadlines.add(self)
+        else:
+            self.deadline = NEVER
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed; see Deadlines."""
+        connection = self._connection
+        if self.pending:
+            if (
+                connection.paused or self.pending_bytes != self._unsent
+            ):  # the connection's to judge; or slow, but moving
+                self._unsent = self.pending_bytes
+                self.deadline = now + connection.timeouts.body
+                return
+            try:
+                self._engine.patience.spend(STALLED, "windows kept shut")
+            except Http2ConnectionError as fault:
+                connection.fault(fault)
+                return
+            self._break(CANCEL)
+        elif self._awaited:
+            self._let_go()
+            self.fail(408)
+        else:
+            self._break(CANCEL)
