@@ -29,6 +29,7 @@ class OfflineReport:
     saved: bool
     state: RenewalState
     next_step: Action
+    alarm: str = ""
 
 
 @frozen

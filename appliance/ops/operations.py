@@ -8,8 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, maybeDeferred
-
 from appliance.errors import ApplianceError
 from appliance.ops.control import Arguments, Command, flag, text
 from appliance.ops.probe import Probes
@@ -22,14 +20,11 @@ class Renewals(Protocol):
     def report(self) -> Sequence[Report]:
         """Where every site stands; empty until the store could be read."""
 
-    def renew(self, site: str, force: bool) -> Deferred[object]:
-        """
-        Order for a site now: what has failed or is due at once, with ``force`` also what has not; fire when the
-        attempt has ended, well or not, which the report tells. Fail with ApplianceError if there is to be none.
-        """
+    async def renew(self, site: str, force: bool = False) -> Report:
+        """Try to renew now; where the site stands after it. Raises ApplianceError if there is nothing to try."""
 
-    def rollback(self, site: str) -> Deferred[object]:
-        """Serve and keep the previous certificate; fire when it is in service. Fail with ApplianceError if not."""
+    async def rollback(self, site: str) -> Report:
+        """Go back to the previous certificate. Raises ApplianceError if there is none that would do."""
 
 
 class Operations:
@@ -75,12 +70,12 @@ class Operations:
 
     async def _renew(self, arguments: Arguments) -> Document:
         site = self._site(text(arguments, "site"))
-        await maybeDeferred(self._renewals.renew, site, flag(arguments, "force"))
+        await self._renewals.renew(site, flag(arguments, "force"))
         return self._told(site)
 
     async def _rollback(self, arguments: Arguments) -> Document:
         site = self._site(text(arguments, "site"))
-        await maybeDeferred(self._renewals.rollback, site)
+        await self._renewals.rollback(site)
         return self._told(site)
 
     def _told(self, site: str) -> Document:

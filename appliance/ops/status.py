@@ -51,6 +51,10 @@ class Report(Protocol):
     def next_step(self) -> Action:
         """What is done next, when, and why."""
 
+    @property
+    def alarm(self) -> str:
+        """What somebody should look at now; empty if all is well."""
+
 
 @frozen
 class Upstream:
@@ -126,7 +130,13 @@ def site(report: Report, extra: Extra) -> Document:
         "failures": state.failures,
         "last_attempt": _time(state.last_attempt),
         "last_success": _time(state.last_success),
+        "issuer": state.authority,
         "problem": problem(state),
+        "alarm": getattr(report, "alarm", ""),
+        "history": [
+            {"at": _time(each.at), "names": list(each.names), "authority": each.authority, "outcome": each.outcome}
+            for each in state.history
+        ],
         "upstreams": [asdict(upstream) for upstream in extra.upstreams],
         "wire": {
             "checked": _time(extra.after_swap.checked),
@@ -151,17 +161,19 @@ def certificate(certificate: Certificate) -> Document:
 
 def problem(state: RenewalState) -> Document | None:
     """What went wrong last: as it was said, and in the CA's own words with what to do about them, name by name."""
-    losses: Sequence[Any] = getattr(state, "losses", ())
-    if not state.problem and not losses:
+    if not state.problem and not state.losses:
         return None
-    return {
-        "message": state.problem,
-        "names": [_loss(loss.name, loss.problem) | {"next_attempt": _time(loss.next_attempt)} for loss in losses],
-    }
+    told = _told(state.names[0] if state.names else "", state.document) if state.document is not None else None
+    losses = [
+        _told(loss.name, loss.problem) | {"name": loss.name, "next_attempt": _time(loss.next_attempt)}
+        for loss in state.losses
+    ]
+    return {"message": state.problem, "ca": told, "names": losses}
 
 
-def _loss(name: str, found: Problem) -> Document:
-    return {"name": name, "code": found.code, "detail": found.detail, "advice": advice(found, name)}
+def _told(name: str, found: Problem) -> Document:
+    """The CA's words, and ours."""
+    return {"code": found.code, "detail": found.detail, "advice": advice(found, name)}
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -83,6 +83,8 @@ def troubles(site: Document) -> list[str]:
         found += [f"{each['name']} is left out: {each['detail']} {each['advice']}" for each in problem["names"]]
     if not site["saved"]:
         found.append("the newest certificate could not be saved: see the log, and free space or correct permissions")
+    if site["alarm"]:
+        found.append(site["alarm"])
     if site["wire"]["problem"]:
         found.append(f"what is served is not what is stored: {site['wire']['problem']}")
     if site["export"]:
