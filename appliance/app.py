@@ -15,12 +15,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from random import random
 from typing import Any, cast
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[import-untyped]
@@ -29,15 +30,16 @@ from appliance import descriptors
 from appliance.acme.challenges import PendingChallenges
 from appliance.acme.client import CaAgent
 from appliance.acme.dns.providers import responders_for
+from appliance.acme.environment import Install
 from appliance.acme.issuer import Issuer
+from appliance.acme.lookup import Lookup, own_addresses
 from appliance.acme.renewal import RenewalService
 from appliance.acme.responders import Responders
-from appliance.acme.siterenewal import Install
 from appliance.acme.tlsalpn import TlsAlpnChallenges
 from appliance.admission import Admission, default_connections, default_per_client, possible_connections
 from appliance.announced import Announcing
 from appliance.clock import utc_now
-from appliance.config import Backend, Configuration, Limits, Site, UpstreamAddress
+from appliance.config import Backend, CertificateAuthority, Configuration, Limits, Site, UpstreamAddress
 from appliance.deadlines import Deadlines
 from appliance.http.serving import Handler
 from appliance.listener import ClientFactory, Listener
@@ -95,6 +97,24 @@ class _Closing(Service):
         return self._close()
 
 
+class _Agents:
+    """HTTPS to CAs, one for each file of trusted certificates."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._agents: dict[Path | None, CaAgent] = {}
+
+    def get(self, ca_file: Path | None) -> CaAgent:
+        """Raises AcmeError when the file cannot be used."""
+        if ca_file not in self._agents:
+            self._agents[ca_file] = CaAgent(self._reactor, ca_file)
+        return self._agents[ca_file]
+
+    def close(self) -> Deferred[None]:
+        closing = DeferredList([agent.close() for agent in self._agents.values()])
+        return closing.addCallback(lambda _: None)
+
+
 def build(
     reactor: Any,
     configuration: Configuration,
@@ -114,12 +134,12 @@ def build(
 
     deadlines = Deadlines(reactor)
     challenges = PendingChallenges()
-    tls_challenges = TlsAlpnChallenges(now)
     http2 = configuration.listen.http2
+    tls_challenges = TlsAlpnChallenges(now)
     certificates = SniMap(tls_challenges, protocols=(HTTP_2, HTTP_1_1) if http2 else (HTTP_1_1,))
+    agents = _Agents(reactor)
     trusted = tuple(ip_network(network) for network in configuration.trusted_proxies)
     admission = _admission(reactor, configuration.limits, trusted)
-    agent = CaAgent(reactor, configuration.acme.ca_file)
     upstreams = _upstreams(reactor, configuration, deadlines)
     handler = ProxyHandler(
         _route_table(configuration.sites, upstreams),
@@ -131,7 +151,7 @@ def build(
     operating = Operating(reactor, configuration, now, certificates, challenges, store)
     install = operating.install
     usable = responders_for(configuration, [*responders, challenges, tls_challenges], reactor, defer)
-    renewal = _renewal(reactor, configuration, install, agent, usable, store, defer, now)
+    renewal = _renewal(reactor, configuration, install, agents, usable, store, defer, now)
     redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
 
     def listeners(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> list[Listener]:
@@ -149,7 +169,7 @@ def build(
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
     checks = _health_checks(configuration, upstreams)
-    closing = _Closing(agent.close), _Closing(_close_all(upstreams))
+    closing = _Closing(agents.close), _Closing(_close_all(upstreams))
     parts = [deadlines, *http, *https, renewal, rotation, *checks, *closing]
     for part in parts:
         part.setServiceParent(appliance)
@@ -177,13 +197,21 @@ def _renewal(
     reactor: Any,
     configuration: Configuration,
     install: Install,
-    agent: CaAgent,
+    agents: _Agents,
     responders: Responders,
     store: ICertificateStore,
     defer: Defer,
     now: Callable[[], datetime],
 ) -> RenewalService:
-    state_dir = configuration.state_dir
+    acme, state_dir = configuration.acme, configuration.state_dir
+
+    def issuer(authority: CertificateAuthority) -> Issuer:
+        agent = agents.get(authority.ca_file)
+        return Issuer(reactor, agent, authority, state_dir, responders, now=now, defer=defer)
+
+    rehearsal = None
+    if acme.rehearsal is not None:
+        rehearsal = issuer(CertificateAuthority(acme.rehearsal, acme.email, acme.agree_tos, acme.ca_file))
     return RenewalService(
         reactor,
         now,
@@ -194,6 +222,11 @@ def _renewal(
         state_dir / "renewal",
         defer,
         verify=site_context,
+        rehearsal=rehearsal,
+        key_type=acme.key_type,
+        look=Lookup(reactor),
+        own_addresses=own_addresses,
+        orders_at_once=acme.max_orders,
     )
 
 

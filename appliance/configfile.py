@@ -96,12 +96,17 @@ def _external_account(
     return ExternalAccount(kid, key)
 
 
-def _acme(place: Place, issuer: tuple[Mapping[str, Any], ...] = (), directory: str | None = None, **given: Any) -> Acme:
+def _issuer(**given: Any) -> dict[str, Any]:
+    """Kept as it is until the defaults are known."""
+    return given
+
+
+def _acme(place: Place, issuer: tuple[dict[str, Any], ...] = (), directory: str | None = None, **given: Any) -> Acme:
     """Hand the table's own keys down to the issuers as defaults."""
     if issuer and directory is not None:
         place.at("directory").note("is for a single CA, and there are [[acme.issuer]] tables: move it into one of them")
-    defaults = {key: given[key] for key in ("email", "agree_tos", "ca_file") if key in given}
-    issuers = tuple(CertificateAuthority(**{**defaults, **each}) for each in issuer)
+    defaults: dict[str, Any] = {key: given[key] for key in ("email", "agree_tos", "ca_file") if key in given}
+    issuers = tuple(CertificateAuthority(**(defaults | each)) for each in issuer)
     return Acme(directory=directory or LETS_ENCRYPT, issuer=issuers, **given)
 
 
@@ -244,9 +249,9 @@ AUTHORITY: dict[str, Reader[Any]] = {
     "preferred_chain": values.text,
 }
 
-ISSUER = Table(
+ISSUER: Table[dict[str, Any]] = Table(
     {"name": unique(values.text), "directory": unique(values.directory_url), **AUTHORITY},
-    dict,
+    _issuer,
     required={
         "name": "what sites and messages call this CA",
         "directory": "where the CA is",

@@ -107,6 +107,14 @@ class CertificateStore:
         """
         return Deferred.fromCoroutine(self._as_dict())
 
+    def previous(self, server_name: str) -> Deferred[PemObjects]:
+        """
+        Fire with what was stored under ``server_name`` before, for a rollback.
+
+        Fails with ``KeyError`` if there is nothing usable, with ``StoreError`` if it cannot be read.
+        """
+        return self._in_thread(lambda: self._read_previous(server_name))
+
     async def _as_dict(self) -> dict[str, PemObjects]:
         return (await self._look(self._names)).entries
 
@@ -153,6 +161,14 @@ class CertificateStore:
             except StoreError as error:
                 found.complaints.append(error)
         return found
+
+    def _read_previous(self, name: str) -> PemObjects:
+        atomicfile.check_name(name)
+        content = atomicfile.read(self._previous(name))
+        try:
+            return self._parse(content or b"")
+        except ApplianceError as error:
+            raise KeyError(name) from error
 
     def _clean(self, found: _Found) -> None:
         if self._cleaned:

@@ -90,6 +90,7 @@ ADAPTERS = [
     "appliance.acme.account",
     "appliance.acme.challenges",
     "appliance.acme.client",
+    "appliance.acme.environment",
     "appliance.acme.dns.exec_hook",
     "appliance.acme.dns.lexicon",
     "appliance.acme.dns.lexicon_program",
@@ -102,7 +103,11 @@ ADAPTERS = [
     "appliance.acme.dns.third_party",
     "appliance.acme.issuance",
     "appliance.acme.issuer",
+    "appliance.acme.lookup",
+    "appliance.acme.pointing",
     "appliance.acme.responders",
+    "appliance.acme.spending",
+    "appliance.acme.turns",
     "appliance.acme.tlsalpn",
     "appliance.admission",
     "appliance.ca.memory",
@@ -149,7 +154,9 @@ PROXY = [
 """Many connections at once."""
 
 SERVICES = [
+    "appliance.acme.ordering",
     "appliance.acme.renewal",
+    "appliance.acme.sitecertificates",
     "appliance.acme.siterenewal",
     "appliance.ca.listening",
     "appliance.listener",

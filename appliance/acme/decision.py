@@ -93,16 +93,14 @@ def decide(situation: Situation, now: datetime) -> Action:
     elif stored is not None and serving is not stored and is_valid(stored.not_before, stored.not_after, now):
         return Action(Step.INSTALL, now, "the stored certificate is to be served")
     ask = _ask_at(newest(situation), situation, now)
-    if ask is not None and situation.state.inquiry_of(newest(situation)) is None:
-        return Action(Step.ASK, now, "the CA has not been asked yet when to renew the certificate")
+    if ask is not None and ask <= now:
+        return Action(Step.ASK, now, "the CA is to be asked when to renew the certificate")
     due, reason = _due(newest(situation), situation, now)
     for allowed, why in _bars(situation, now):
         if allowed > max(due, now):
             due, reason = allowed, f"{reason}; {why} not before then"
     if due <= now:
         return Action(Step.RENEW, now, reason)
-    if ask is not None and ask <= now:
-        return Action(Step.ASK, now, "the CA is asked again when to renew the certificate")
     return _wait(situation, due, reason, ask, now)
 
 
@@ -212,7 +210,7 @@ def _ask_at(certificate: Certificate | None, situation: Situation, now: datetime
 def _bars(situation: Situation, now: datetime) -> Iterator[tuple[datetime, str]]:
     """What forbids an attempt, until when; but for what does not make sense any longer."""
     state = situation.state
-    if situation.gathered is not None and not situation.demanded:
+    if situation.gathered is not None and now < situation.gathered <= now + _LONGEST_WAIT and not situation.demanded:
         yield situation.gathered, "the clock has jumped, and to spread what that made due"
     if state.next_attempt is None or set(state.names) != set(situation.names):
         return

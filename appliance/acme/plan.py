@@ -70,7 +70,7 @@ def after_failure(
     state = situation.state
     attempt = Attempt(state.last_attempt or now, plan.names, plan.authority, trouble.words)
     state = evolve(state.remember(attempt), document=trouble.document)
-    if not trouble.keeps_order:
+    if not trouble.keeps_order or state.unfinished is None or state.unfinished.url is None:
         state = evolve(state, unfinished=None)
     losses = after_failures(state.losses, {n: p for n, p in trouble.names.items() if n in plan.names}, now, random)
     rest = names_to_order(situation.names, losses, situation.serving, now)

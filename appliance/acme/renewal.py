@@ -8,17 +8,21 @@ from datetime import datetime
 from pathlib import Path
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
 
 from appliance.acme.decision import choose
-from appliance.acme.siterenewal import FAULT_PAUSE, Environment, Install, Issuing, SiteRenewal, SiteReport
+from appliance.acme.environment import Environment, Install, Issuing, Look
+from appliance.acme.keys import DEFAULT
+from appliance.acme.siterenewal import FAULT_PAUSE, SiteRenewal, SiteReport
+from appliance.acme.spending import Spending
 from appliance.acme.state import RenewalState, StateFolder
+from appliance.acme.turns import Turns
 from appliance.config import Site
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, StoreError
 from appliance.store import Defer
 from appliance.tls.certificate import Certificate
 
@@ -51,13 +55,17 @@ class RenewalService(Service):
         clock: IReactorTime,
         now: Callable[[], datetime],
         store: ICertificateStore,
-        issuer: Issuing,
+        issuers: Sequence[Issuing],
         install: Install,
         sites: Sequence[Site],
         state_folder: Path,
         defer: Defer,
         *,
         verify: Callable[[Certificate], object] = lambda certificate: None,
+        rehearsal: Issuing | None = None,
+        key_type: str = DEFAULT,
+        look: Look | None = None,
+        own_addresses: Callable[[], frozenset[str]] = frozenset,
         chance: Callable[[], float] = random.random,
         orders_at_once: int = ORDERS_AT_ONCE,
         order_timeout: float = ORDER_TIMEOUT,
@@ -66,7 +74,8 @@ class RenewalService(Service):
         """
         Parameters as in ``siterenewal.Environment``.
 
-        ``install(site name, names, certificate)`` is ``SniMap.swap``; ``state_folder`` is ``state_dir/renewal``.
+        ``issuers`` in order of preference; ``install(site name, names, certificate)`` is ``SniMap.swap``;
+        ``state_folder`` is ``state_dir/renewal``, beside which ``spending.json`` is kept.
         """
         self._sites = tuple(sites)
         self._renewals: tuple[SiteRenewal, ...] = ()
@@ -77,12 +86,17 @@ class RenewalService(Service):
             now=now,
             store=store,
             states=StateFolder(state_folder),
-            issuer=issuer,
+            issuers={issuer.name: issuer for issuer in issuers},
+            rehearsal=rehearsal,
             install=install,
             verify=verify,
             defer=defer,
             random=chance,
-            slots=DeferredSemaphore(orders_at_once),
+            turns=Turns(clock, orders_at_once),
+            spending=Spending(state_folder.parent / "spending.json", defer, now),
+            key_type=key_type,
+            look=look,
+            own_addresses=own_addresses,
             order_timeout=order_timeout,
             longest_sleep=longest_sleep,
             is_running=lambda: bool(self.running),
@@ -120,6 +134,40 @@ class RenewalService(Service):
         """Where every site stands; empty until the store could be read."""
         return tuple(renewal.report() for renewal in self._renewals)
 
+    async def renew(self, site: str, force: bool = False) -> SiteReport:
+        """
+        Try to renew the certificate of the site that has this name, see ``SiteRenewal.renew``; where it stands then.
+
+        Raises ApplianceError if there is no such site, or if nothing is to be tried now.
+        """
+        renewal = self._find(site)
+        tried = renewal.renew(force)
+        if tried is None:
+            step = renewal.report().next_step
+            raise ApplianceError(f"{site}: nothing to do before {step.at:%Y-%m-%d %H:%M:%S} UTC: {step.reason}")
+        await tried
+        return renewal.report()
+
+    async def rollback(self, site: str) -> SiteReport:
+        """
+        Go back to the previous certificate of the site that has this name, see ``SiteRenewal.roll_back``.
+
+        Done twice, it goes forward again. Raises ApplianceError if there is no such site, or no certificate that would
+        do.
+        """
+        renewal = self._find(site)
+        previous = await self._load_previous(renewal.site.name)
+        if previous is None:
+            raise StoreError(f"{site}: there is no previous certificate to go back to")
+        await renewal.roll_back(previous)
+        return renewal.report()
+
+    def _find(self, name: str) -> SiteRenewal:
+        for renewal in self._renewals:
+            if name in renewal.site.names:
+                return renewal
+        raise ApplianceError(f"{name} is no name of a site, or the certificate store has not been read yet")
+
     async def _start(self) -> None:
         while self.running:
             try:
@@ -135,12 +183,16 @@ class RenewalService(Service):
 
     async def _begin(self) -> None:
         states = await self._load_states()
+        await self._env.spending.load()
         stored = await self._load_certificates()
         now = self._env.now()
-        self._renewals = tuple(
-            SiteRenewal(site, self._env, states.get(site.name, RenewalState()), choose(site.names, stored, now))
-            for site in self._sites
-        )
+        renewals = []
+        for site in self._sites:
+            best = choose(site.names, stored, now)
+            lacking = best is not None and not all(best.covers(name) for name in site.names)
+            older = await self._load_previous(site.name) if lacking else None
+            renewals.append(SiteRenewal(site, self._env, states.get(site.name, RenewalState()), best, older))
+        self._renewals = tuple(renewals)
         for renewal in self._renewals:
             renewal.start()
         self._loaded()
@@ -171,6 +223,20 @@ class RenewalService(Service):
             await deferLater(self._env.clock, delay)
             delay = min(2 * delay, _LOAD_AGAIN_LONGEST)
         return {name: certificate for name, pems in found.items() if (certificate := self._parse(name, pems))}
+
+    async def _load_previous(self, name: str) -> Certificate | None:
+        """What was stored before; stores by others need not know."""
+        previous = getattr(self._env.store, "previous", None)
+        if previous is None:
+            return None
+        try:
+            found = await maybeDeferred(previous, name).addTimeout(LOAD_TIMEOUT, self._env.clock)
+        except KeyError:
+            return None
+        except StoreError as error:
+            self._log.warn("{name}: its previous certificate cannot be read: {error}", name=name, error=error)
+            return None
+        return self._parse(name, found)
 
     def _parse(self, name: str, pem_objects: Sequence[object]) -> Certificate | None:
         try:

@@ -32,5 +32,7 @@ class Unfinished:
     key: str = field(repr=False)
     """Private, PEM: what the certificate will be for."""
     began: datetime
+    counted: bool = False
+    """Whether our budgets were charged for the certificate: not if it replaces one (RFC 9773 section 5)."""
     url: str | None = None
     """None while it is not known whether the CA took the order."""

@@ -2,78 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any
 
-import pem
-from attrs import frozen
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    DeferredSemaphore,
-    TimeoutError,
-    maybeDeferred,
-)
-from twisted.internet.interfaces import IReactorTime
+from attrs import evolve, frozen
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
 
-from appliance.acme.decision import Action, Situation, Step, covered, decide, is_good
-from appliance.acme.schedule import SKEW, retry_delay
-from appliance.acme.state import RenewalState, StateFolder
+from appliance.acme.ari import Inquiry, Suggestion
+from appliance.acme.decision import Action, Situation, Step, decide, is_good, newest, suggestion_for
+from appliance.acme.environment import Environment
+from appliance.acme.failure import VALIDATIONS, Trouble, classify
+from appliance.acme.losses import Loss, still_lost
+from appliance.acme.ordering import Ordering
+from appliance.acme.plan import Plan, after_failure, plan_order
+from appliance.acme.pointing import INTERVAL, Pointing
+from appliance.acme.schedule import is_expiring, retry_delay
+from appliance.acme.sitecertificates import SiteCertificates
+from appliance.acme.state import Attempt, RenewalState
 from appliance.config import Site
-from appliance.errors import AcmeConnectionError, AcmeProblemError, ApplianceError, OrderError, StoreError
-from appliance.store import Defer
+from appliance.errors import ApplianceError, CertificateError
 from appliance.tls.certificate import Certificate
-
-WRITE_TIMEOUT = 120.0
-"""Seconds after which a write that has not ended is taken for failed."""
 
 FAULT_PAUSE = 60.0
 """Seconds until a site whose renewal met an unexpected error goes on."""
 
+JUMP = 60.0
+"""Seconds by which the wall clock and the monotonic one may disagree over one sleep."""
+
+GATHERING = timedelta(hours=1)
+"""Over how long renewals are spread that a jump of the clock made due all at once."""
+
+ROLLBACK_REST = timedelta(days=1)
+"""How long a certificate that was gone back to is left alone."""
+
 _SHORTEST_SLEEP = 0.1
-
-
-class Issuing(Protocol):
-    """What certificates come from: ``issuer.Issuer``, or anything shaped like it."""
-
-    async def issue(self, names: Sequence[str], /) -> Certificate:
-        """Order one certificate for all ``names``."""
-
-
-class Install(Protocol):
-    """Puts a certificate into service for some names of a site: ``SniMap.swap``."""
-
-    def __call__(self, site: str, names: Sequence[str], certificate: Certificate, /) -> None:
-        """Serve it from the next handshake on; raise if it cannot be."""
-
-
-@frozen
-class Environment:
-    """What all sites' renewals share."""
-
-    clock: IReactorTime
-    """For timers; monotonic."""
-    now: Callable[[], datetime]
-    """For dates; aware, UTC."""
-    store: ICertificateStore
-    states: StateFolder
-    issuer: Issuing
-    install: Install
-    verify: Callable[[Certificate], object]
-    """Raises if OpenSSL would not load the certificate: to be known before it is written."""
-    defer: Defer
-    random: Callable[[], float]
-    slots: DeferredSemaphore
-    """As many tokens as there may be orders at once."""
-    order_timeout: float
-    """Seconds after which an order is given up, so that a hanging one does not keep its slot."""
-    longest_sleep: float
-    """Seconds after which the wall clock is looked at again: it may have jumped, or the machine slept."""
-    is_running: Callable[[], bool]
 
 
 @frozen
@@ -88,6 +53,10 @@ class SiteReport:
     """False while the newest certificate could not be written."""
     state: RenewalState
     next_step: Action
+    lost: tuple[str, ...] = ()
+    """Names that the certificate in service lacks because they could not be validated."""
+    alarm: str = ""
+    """What somebody should look at now; empty if all is well."""
 
 
 class SiteRenewal:
@@ -95,20 +64,31 @@ class SiteRenewal:
 
     _log = Logger()
 
-    def __init__(self, site: Site, environment: Environment, state: RenewalState, stored: Certificate | None) -> None:
-        """``stored`` is the best stored certificate, if any is good; ``state`` what the last process left."""
-        self._site = site
+    def __init__(
+        self,
+        site: Site,
+        environment: Environment,
+        state: RenewalState,
+        stored: Certificate | None,
+        older: Certificate | None = None,
+    ) -> None:
+        """``stored`` and ``older`` as for ``SiteCertificates``; ``state`` is what the last process left."""
+        self.site = site
         self._env = environment
         self._state = state
-        self._stored = stored
-        self._serving: Certificate | None = None
-        self._unsaved: Certificate | None = None
+        self._certificates = SiteCertificates(site, environment, stored, older)
+        self._authorities = list(site.issuer or environment.issuers)
+        self._ordering = Ordering(site, environment, self._change)
+        look = environment.look
+        self._pointing = Pointing(environment.clock, look, environment.own_addresses) if look is not None else None
         self._ordered: Certificate | None = None
         """What the attempt that is under way has brought: the attempt ends when that is in service."""
-        self._store_failures = 0
-        self._store_again: datetime | None = None
+        self._plan_made: Plan | None = None
         self._spread = environment.random()
-        self._writing = False
+        self._demanded = ""
+        self._gathered: datetime | None = None
+        self._sleep: Deferred[None] | None = None
+        self._watchers: list[Deferred[None]] = []
         self._loop: Deferred[None] | None = None
         if state.running and stored is not None and self._is_fresh(stored):
             # Killed between the certificate's last fsync and the record's: the attempt did bring one.
@@ -121,35 +101,84 @@ class SiteRenewal:
     def stop(self) -> Deferred[None]:
         """Give up what is under way, except a write, which ends first; fire when all is clean."""
         assert self._loop is not None, "stopped before it was started"
-        if not self._writing:
+        if not self._certificates.writing:
             self._loop.cancel()
         return self._loop.addErrback(lambda failure: failure.trap(CancelledError) and None)
 
+    # What operators ask for.
+
     def report(self) -> SiteReport:
         """Where the site stands now."""
+        now = self._env.now()
         return SiteReport(
-            site=self._site.name,
-            names=self._site.names,
-            serving=self._serving,
-            saved=self._unsaved is None,
+            site=self.site.name,
+            names=self.site.names,
+            serving=self._certificates.serving,
+            saved=self._certificates.unsaved is None,
             state=self._state,
-            next_step=self._plan(self._env.now()),
+            next_step=self._plan(now),
+            lost=tuple(
+                loss.name for loss in still_lost(self._state.losses, self.site.names, self._certificates.serving)
+            ),
+            alarm=self._alarm(now),
+        )
+
+    def renew(self, force: bool = False) -> Deferred[None] | None:
+        """
+        Try now, in spite of what waits for failures: what is due or lost, and with ``force`` also what is not.
+
+        Fires when the attempt has ended, one way or the other; None if there is nothing to try. What the CA or the
+        budgets forbid stays forbidden.
+        """
+        if force:
+            self._demanded = "an operator asked for a new certificate"
+        self._forget_waits(lambda loss: True)
+        self._gathered = None
+        if self._sleep is not None and self._plan(self._env.now()).step is Step.WAIT:
+            self._demanded = ""
+            return None
+        ended: Deferred[None] = Deferred()
+        self._watchers.append(ended)
+        self._wake()
+        return ended
+
+    async def roll_back(self, previous: Certificate) -> None:
+        """
+        Go back to the certificate before this one, and leave it in peace for a day, or until it is about to expire.
+
+        Raises ApplianceError if it would not do: expired, for other names, not to be stored.
+        """
+        now = self._env.now()
+        previous.check(self.site.names, now)
+        await self._certificates.roll_back(previous)
+        until = min(now + ROLLBACK_REST, previous.not_after - (previous.not_after - previous.not_before) / 10)
+        self._state = evolve(self._state, names=self.site.names, inquiry=None, last_attempt=now)
+        self._state = self._state.hold(until, "an operator went back to the previous certificate;")
+        await self._save_state()
+        self._wake()
+
+    # The loop.
+
+    def _situation(self) -> Situation:
+        certificates = self._certificates
+        return Situation(
+            names=self.site.names,
+            state=self._state,
+            serving=certificates.serving,
+            stored=certificates.stored,
+            unsaved=certificates.unsaved,
+            store_again=certificates.store_again,
+            spread=self._spread,
+            asks=True,
+            demanded=self._demanded,
+            gathered=self._gathered,
         )
 
     def _plan(self, now: datetime) -> Action:
-        situation = Situation(
-            names=self._site.names,
-            state=self._state,
-            serving=self._serving,
-            stored=self._stored,
-            unsaved=self._unsaved,
-            store_again=self._store_again,
-            spread=self._spread,
-        )
-        return decide(situation, now)
+        return decide(self._situation(), now)
 
     def _is_fresh(self, certificate: Certificate) -> bool:
-        return decide(Situation(self._site.names, serving=certificate), self._env.now()).step is Step.WAIT
+        return decide(Situation(self.site.names, serving=certificate), self._env.now()).step is Step.WAIT
 
     async def _run(self) -> None:
         while self._env.is_running():
@@ -159,7 +188,7 @@ class SiteRenewal:
                 if self._env.is_running():
                     self._log.failure(
                         "{site}: unexpected error in its renewal, which goes on in {pause:.0f} s",
-                        site=self._site.name,
+                        site=self.site.name,
                         pause=FAULT_PAUSE,
                     )
                     await deferLater(self._env.clock, FAULT_PAUSE)
@@ -171,177 +200,264 @@ class SiteRenewal:
             await self._install()
         elif action.step is Step.RENEW:
             await self._renew(action.reason)
+        elif action.step is Step.ASK:
+            await self._ask()
         else:
-            seconds = (action.at - self._env.now()).total_seconds()
-            await deferLater(self._env.clock, max(_SHORTEST_SLEEP, min(seconds, self._env.longest_sleep)))
+            self._ended()
+            await self._wait(action)
+
+    async def _wait(self, action: Action) -> None:
+        """Sleep until there is something to do or to look at, and see whether the clock or the DNS have moved."""
+        begun, now = self._env.clock.seconds(), self._env.now()
+        seconds = min(((action.look or action.at) - now).total_seconds(), self._env.longest_sleep)
+        watched = self._failed_names() if self._pointing is not None and seconds > INTERVAL else ()
+        if watched:
+            seconds = INTERVAL
+        self._sleep = deferLater(self._env.clock, max(_SHORTEST_SLEEP, seconds))
+        try:
+            await self._sleep
+        except CancelledError:
+            if not self._env.is_running():
+                raise
+        finally:
+            self._sleep = None
+        passed = self._env.clock.seconds() - begun
+        if abs((self._env.now() - now).total_seconds() - passed) > JUMP:
+            self._clock_jumped()
+        if watched:
+            await self._look_up(watched)
+
+    def _wake(self) -> None:
+        if self._sleep is not None:
+            self._sleep.cancel()
+
+    def _clock_jumped(self) -> None:
+        """Set, or stopped while the machine slept. What has come due meanwhile came due on all sites at once."""
+        now, certificate = self._env.now(), self._certificates.serving
+        if certificate is None or now >= certificate.not_after:
+            return
+        spread = min(GATHERING, (certificate.not_after - now) / 20)
+        self._gathered = now + spread * self._env.random()
+
+    async def _look_up(self, names: tuple[str, ...]) -> None:
+        assert self._pointing is not None
+        changed = await self._pointing.changed(names)
+        if not changed:
+            return
+        self._log.info("{site}: {names} now leads here: tried again", site=self.site.name, names=", ".join(changed))
+        self._forget_waits(lambda loss: loss.name.removeprefix("*.") in changed)
+
+    def _forget_waits(self, lost: Callable[[Loss], bool]) -> None:
+        """Let what waits for failures wait no longer; what the CA or our budgets said stands."""
+        now, state = self._env.now(), self._state
+        losses = tuple(
+            evolve(loss, next_attempt=now) if loss.problem.retry_after is None and lost(loss) else loss
+            for loss in state.losses
+        )
+        held = state.retry_after or state.waiting
+        self._state = evolve(state, losses=losses, next_attempt=state.next_attempt if held else None)
+
+    def _failed_names(self) -> tuple[str, ...]:
+        """What the DNS may be the trouble of: lost names; all names of a site that failed as a whole."""
+        if self._state.losses:
+            return tuple(loss.name for loss in self._state.losses if loss.problem.code in VALIDATIONS)
+        document = self._state.document
+        failed = self._state.failures and document is not None and document.code in VALIDATIONS
+        return self.site.names if failed else ()
+
+    # Asking.
+
+    async def _ask(self) -> None:
+        certificate = newest(self._situation())
+        assert certificate is not None, "decided to ask without a certificate"
+        env, random = self._env, self._env.random
+        known = self._state.inquiry_of(certificate) or Inquiry(f"{certificate.serial:x}", env.now())
+        authority = self._state.authority if self._state.authority in env.issuers else self._authorities[0]
+        try:
+            told = await env.issuers[authority].renewal_info(certificate)
+        except Exception as error:
+            if not env.is_running():
+                raise
+            life = certificate.not_after - certificate.not_before
+            inquiry = known.failed(env.now(), life, random)
+            self._log.warn(
+                "{site}: {authority} does not say when to renew: {error}; by the certificate's age, then",
+                site=self.site.name,
+                authority=authority,
+                error=error,
+            )
+        else:
+            inquiry = known.unknown(env.now(), random) if told is None else known.heard(*told, env.now(), random)
+        self._state = evolve(self._state, inquiry=inquiry)
+        old, new = known.suggestion, inquiry.suggestion
+        if new is None or (old is not None and (old.start, old.end) == (new.start, new.end)):
+            return  # nothing that a restart could not find out again
+        self._say_what_is_suggested(new)
+        await self._save_state()
+
+    def _say_what_is_suggested(self, suggestion: Suggestion) -> None:
+        log = self._log.error if suggestion.overdue else self._log.info
+        log(
+            "{site}: the CA suggests to renew from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC{over}{why}",
+            site=self.site.name,
+            start=suggestion.start,
+            end=suggestion.end,
+            over=", which is over: it is done at once. Is the certificate revoked?" if suggestion.overdue else "",
+            why=f"; see {suggestion.explanation}" if suggestion.explanation else "",
+        )
 
     # Ordering.
 
     async def _renew(self, reason: str) -> None:
-        async with self._env.slots:
-            if not await self._begin():
+        async with self._env.turns.turn():
+            if self._plan(self._env.now()).step is not Step.RENEW:
+                return  # waiting for the turn has changed something
+            plan = plan_order(self._situation(), self._authorities, self._env.now())
+            hold = self._ordering.hold(plan)
+            if hold is not None:
+                self._state = evolve(self._state.hold(hold.until, f"{hold.reason};"), names=self.site.names)
+                self._log.warn("{site}: no order yet: {reason}", site=self.site.name, reason=hold.reason)
+                await self._save_state()
                 return
-            self._log.info("{site}: orders a certificate for {names}: {reason}", reason=reason, **self._who())
+            if not await self._begin(plan):
+                return
+            self._say_what_is_ordered(plan, reason)
             try:
-                certificate = await self._order()
+                certificate = await self._ordering.order(plan, self._state)
             except Exception as error:
-                await self._order_failed(error)
+                await self._order_failed(plan, error)
                 return
-        self._unsaved = self._ordered = certificate
-        self._store_failures, self._store_again = 0, None
+        self._ordered, self._plan_made = certificate, plan
+        self._certificates.take(certificate)
         self._spread = self._env.random()
 
-    async def _begin(self) -> bool:
+    def _say_what_is_ordered(self, plan: Plan, reason: str) -> None:
+        if plan.unfinished is not None:
+            text = "{site}: goes on with its order for {names} at {authority}: {reason}"
+        else:
+            text = "{site}: orders a certificate for {names} from {authority}: {reason}"
+        names = ", ".join(plan.names)
+        self._log.info(text, site=self.site.name, names=names, authority=plan.authority, reason=reason)
+
+    async def _begin(self, plan: Plan) -> bool:
         """
         Write down that an attempt begins, so that a crash in the middle of it does not lead to another at once.
 
         Where not even that can be written, a certificate could not be either: no order, unless the site needs one now.
         """
-        before, now = self._state, self._env.now()
-        next_attempt = now + self._retry_delay(before.failures + 1)
-        self._state = before.begin(self._site.names, now, next_attempt)
-        if await self._save_state() or not is_good(self._serving, self._site.names, self._env.now()):
+        before, now, serving = self._state, self._env.now(), self._certificates.serving
+        life = serving.not_after - serving.not_before if serving is not None else None
+        left = serving.not_after - now if serving is not None else None
+        next_attempt = now + retry_delay(before.failures + 1, self._env.random, life=life, left=left)
+        self._state = evolve(before.begin(self.site.names, now, next_attempt), unfinished=plan.unfinished)
+        self._demanded = ""
+        if plan.unfinished is None:
+            await self._ordering.abandon(before.unfinished)
+        if await self._save_state() or not is_good(serving, self.site.names, self._env.now()):
             return True
         self._state = self._state.fail("no order, because its outcome could not be saved: see the log", next_attempt)
         return False
 
-    async def _order(self) -> Certificate:
-        """Get a certificate that may go live, or raise."""
-        if not self._env.is_running():
-            raise CancelledError
-        timeout = self._env.order_timeout
-        ordering = Deferred.fromCoroutine(self._env.issuer.issue(self._site.names))
-        certificate = await ordering.addTimeout(timeout, self._env.clock)
-        now = self._env.now()
-        certificate.check(self._site.names, max(now, min(certificate.not_before, now + SKEW)))
-        self._env.verify(certificate)
-        return certificate
-
-    async def _order_failed(self, error: Exception) -> None:
-        now = self._env.now()
-        if not self._env.is_running():
-            self._state = self._state.interrupt(now)
-            await self._save_state()
-            return
-        retry_after = _retry_after(error)
-        unreachable = isinstance(error, AcmeConnectionError | StoreError)  # nothing that the CA would count
-        next_attempt = now + self._retry_delay(self._state.failures, retry_after, unreachable)
-        problem = self._describe(error)
-        self._state = self._state.fail(problem, next_attempt, retry_after is not None)
-        self._log.error(
-            "{site}: no certificate for {names}: {problem}; tried again at {at:%Y-%m-%d %H:%M:%S} UTC"
-            " ({failures} in a row failed); until then {meanwhile}",
-            problem=problem,
-            at=next_attempt,
-            failures=self._state.failures,
-            meanwhile=self._meanwhile(),
-            **self._who(),
-        )
+    async def _change(self, **fields: Any) -> None:
+        self._state = evolve(self._state, **fields)
         await self._save_state()
 
-    def _describe(self, error: Exception) -> str:
-        if isinstance(error, ApplianceError):
-            return str(error)
-        if isinstance(error, TimeoutError):
-            return f"the order was not finished within {self._env.order_timeout:.0f} s and has been given up"
-        self._log.failure("{site}: unexpected error in an order", site=self._site.name)
-        return f"unexpected error in the order: {type(error).__name__}: {error}"
+    async def _order_failed(self, plan: Plan, error: Exception) -> None:
+        if not self._env.is_running():
+            self._state = self._state.interrupt(self._env.now())
+            await self._save_state()
+            return
+        before = self._state
+        trouble = self._fail(plan, error)
+        if not isinstance(error, CertificateError):  # which the CA has issued, and counted
+            await self._ordering.settle(plan, trouble, before, self._state)
+        await self._save_state()
+
+    def _fail(self, plan: Plan, error: Exception) -> Trouble:
+        """Draw the conclusions, and say so."""
+        trouble = classify(error, plan.names)
+        if not isinstance(error, ApplianceError):
+            self._log.failure("{site}: unexpected error in an order", site=self.site.name)
+        now, random = self._env.now(), self._env.random
+        self._state = after_failure(self._situation(), plan, trouble, self._authorities, now, random)
+        self._say_what_failed(plan, trouble)
+        return trouble
+
+    def _say_what_failed(self, plan: Plan, trouble: Trouble) -> None:
+        state = self._state
+        again = state.next_attempt
+        what = "tried again at {at:%Y-%m-%d %H:%M:%S} UTC" if again is not None else "tried again with fewer names"
+        if again is None and state.losses:
+            what = "the other names go on without; these are tried again later"
+        self._log.error(
+            "{site}: no certificate for {names} from {authority}: {problem}; " + what + " ({failures} in a row failed);"
+            " until then {meanwhile}",
+            site=self.site.name,
+            names=", ".join(plan.names),
+            authority=plan.authority,
+            problem=trouble.words,
+            at=again,
+            failures=state.failures,
+            meanwhile=self._certificates.meanwhile(),
+        )
 
     # Saving and serving.
 
     async def _store(self) -> None:
-        certificate = self._unsaved
-        assert certificate is not None, "decided to store without a certificate"
-        try:
-            await self._write(lambda: self._env.store.store(self._site.name, pem.parse(certificate.to_pem())))
-        except Exception as error:
-            self._store_failures += 1
-            # Trying costs nobody anything, so this backs off no further than asking for an unreachable CA does.
-            delay = retry_delay(self._store_failures, self._env.random, life=_life(certificate), unreachable=True)
-            self._store_again = self._env.now() + delay
-            self._log.critical(
-                "{site}: the new certificate for {names} CANNOT BE SAVED: {problem}. It is kept in memory and saving is"
-                " tried again in {delay:.0f} s; a restart before that loses it. Until then {meanwhile}",
-                problem=error,
-                delay=delay.total_seconds(),
-                meanwhile=self._meanwhile(),
-                **self._who(),
-            )
+        if not await self._certificates.store():
             return
-        self._stored, self._unsaved = certificate, None
-        if self._serving is not certificate:
+        if self._certificates.serving is not self._certificates.stored:
             await self._install()
         await self._save_state()
 
     async def _install(self) -> None:
-        certificate = self._unsaved or self._stored
-        assert certificate is not None, "decided to serve without a certificate"
+        ordered, self._ordered = self._ordered, None
         try:
-            self._env.install(self._site.name, covered(certificate, self._site.names), certificate)
+            certificate = self._certificates.install()
         except Exception as error:
-            self._stored = self._unsaved = None
-            if certificate is not self._ordered:  # a failure like those of an attempt, with their waits
-                self._state = self._state.begin(self._site.names, self._env.now(), self._env.now())
-            await self._order_failed(error)
+            if ordered is None:  # a failure like those of an attempt, with their waits
+                self._state = self._state.begin(self.site.names, self._env.now(), self._env.now())
+            self._fail(self._plan_made or Plan(self._authorities[0], self.site.names), error)
+            await self._save_state()
             return
-        self._serving = certificate
-        if certificate is self._ordered:
-            self._state, self._ordered = self._state.succeed(self._env.now()), None
-        self._log.info(
-            "{site}: serves certificate {serial:x} from {issuer} for {names}, valid until {end:%Y-%m-%d %H:%M:%S} UTC",
-            serial=certificate.serial,
-            issuer=certificate.issuer,
-            end=certificate.not_after,
-            **self._who(),
-        )
+        if certificate is ordered and self._plan_made is not None:
+            self._succeeded(certificate, self._plan_made)
+
+    def _succeeded(self, certificate: Certificate, plan: Plan) -> None:
+        now = self._env.now()
+        losses = still_lost(self._state.losses, self.site.names, certificate)
+        attempt = Attempt(self._state.last_attempt or now, plan.names, plan.authority, "")
+        self._state = self._state.remember(attempt).succeed(now, plan.authority, losses)
+        if self._pointing is not None and not losses:
+            self._pointing.forget()
 
     async def _save_state(self) -> bool:
         state = self._state
         try:
-            await self._write(lambda: self._env.defer(lambda: self._env.states.save(self._site.name, state)))
+            await self._certificates.write(
+                lambda: self._env.defer(lambda: self._env.states.save(self.site.name, state))
+            )
         except Exception as error:
-            self._log.error("{site}: what happened cannot be written down: {error}", error=error, **self._who())
+            self._log.error(
+                "{site}: what happened cannot be written down: {error}", error=error, **self._certificates.who()
+            )
             return False
         return True
 
-    async def _write(self, write: Callable[[], Deferred[None]]) -> None:
-        self._writing = True
-        try:
-            await maybeDeferred(write).addTimeout(WRITE_TIMEOUT, self._env.clock)
-        finally:
-            self._writing = False
+    def _ended(self) -> None:
+        """What was under way is over: tell those who wait for it."""
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher.callback(None)
 
-    # Words and numbers.
-
-    def _retry_delay(self, failures: int, retry_after: float | None = None, unreachable: bool = False) -> timedelta:
-        current = self._serving or self._stored
-        return retry_delay(
-            failures,
-            self._env.random,
-            life=_life(current) if current is not None else None,
-            left=current.not_after - self._env.now() if current is not None else None,
-            retry_after=retry_after,
-            unreachable=unreachable,
-        )
-
-    def _who(self) -> dict[str, str]:
-        return {"site": self._site.name, "names": ", ".join(self._site.names)}
-
-    def _meanwhile(self) -> str:
-        if self._serving is None:
-            return "the site cannot be reached over TLS"
-        return f"the certificate that ends at {self._serving.not_after:%Y-%m-%d %H:%M:%S} UTC stays in service"
-
-
-def _life(certificate: Certificate) -> timedelta:
-    return certificate.not_after - certificate.not_before
-
-
-def _retry_after(error: Exception) -> float | None:
-    """The longest wait that the CA asked for, in seconds."""
-    problems = []
-    if isinstance(error, AcmeProblemError):
-        problems = [error.problem]
-    elif isinstance(error, OrderError):
-        problems = list(error.failures.values())
-    return max((problem.retry_after for problem in problems if problem.retry_after is not None), default=None)
+    def _alarm(self, now: datetime) -> str:
+        suggestion = suggestion_for(self._certificates.serving, self._state)
+        serving = self._certificates.serving
+        if serving is not None and is_expiring(serving.not_before, serving.not_after, now):
+            return f"the certificate ends at {serving.not_after:%Y-%m-%d %H:%M:%S} UTC: {self._state.problem}"
+        if suggestion is not None and suggestion.overdue:
+            return f"the CA wants the certificate replaced at once: {suggestion.explanation or 'it may be revoked'}"
+        if self._state.losses:
+            lost = ", ".join(loss.name for loss in self._state.losses)
+            return f"the certificate lacks {lost}: {self._state.problem}"
+        return ""

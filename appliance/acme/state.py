@@ -117,8 +117,10 @@ class RenewalState:
     def interrupt(self, now: datetime) -> RenewalState:
         """An orderly stop in the middle of an attempt: neither a failure nor a licence to order at once again."""
         failures = max(0, self.failures - 1)
-        patience = LOST_ORDER_PATIENCE if self._may_have_ordered() else STOP_PATIENCE
-        return evolve(self, failures=failures, next_attempt=now + patience, running=False)
+        next_attempt = now + STOP_PATIENCE
+        if self._may_have_ordered():
+            next_attempt = max(next_attempt, self._after_lost_order())
+        return evolve(self, failures=failures, next_attempt=next_attempt, running=False)
 
     def restart(self) -> RenewalState:
         """What a new process makes of the record.
@@ -131,7 +133,7 @@ class RenewalState:
         if self.last_attempt is None or self.next_attempt is None:
             return self._with_losses_cut()
         if self._may_have_ordered():
-            return evolve(self, next_attempt=max(self.next_attempt, self.last_attempt + LOST_ORDER_PATIENCE))
+            return evolve(self, next_attempt=self._after_lost_order())
         if self.running or self.retry_after or self.waiting:
             return self._with_losses_cut()
         cut = evolve(self, next_attempt=min(self.next_attempt, self.last_attempt + RESTART_PATIENCE))
@@ -169,7 +171,15 @@ class RenewalState:
         return evolve(state, failures=max(0, state.failures))
 
     def _may_have_ordered(self) -> bool:
-        return self.unfinished is not None and self.unfinished.url is None
+        lost = self.unfinished is not None and self.unfinished.url is None
+        return lost and self.last_attempt is not None and self.next_attempt is not None
+
+    def _after_lost_order(self) -> datetime:
+        """Ten times the usual wait, which for certificates of seconds is short, up to ``LOST_ORDER_PATIENCE``."""
+        assert self.last_attempt is not None
+        assert self.next_attempt is not None
+        usual = self.next_attempt - self.last_attempt
+        return max(self.next_attempt, self.last_attempt + min(10 * usual, LOST_ORDER_PATIENCE))
 
     def _with_losses_cut(self) -> RenewalState:
         if self.last_attempt is None or not self.losses:

@@ -20,8 +20,10 @@ from txacme.interfaces import ICertificateStore
 from txacme.store import DirectoryStore
 from zope.interface import implementer
 
+from appliance.acme.budget import UNLIMITED
 from appliance.acme.decision import Step
 from appliance.acme.renewal import RenewalService
+from appliance.acme.request import CertificateRequest, Unfinished
 from appliance.acme.siterenewal import SiteReport
 from appliance.acme.state import RenewalState, StateFolder
 from appliance.config import Site
@@ -69,6 +71,13 @@ class World:
     swaps: list[tuple[float, str]] = field(factory=list)
     log: list[str] = field(factory=list)
     store: Any = None
+    requests: list[CertificateRequest] = field(factory=list)
+    resumed: list[Unfinished] = field(factory=list)
+    """Orders gone on with."""
+    asked: list[tuple[float, int]] = field(factory=list)
+    """When the CA was asked for renewal information, on which serial number."""
+    info: Callable[[Certificate], Any] | None = None
+    """What it answers."""
 
     def __attrs_post_init__(self) -> None:
         self.store = CertificateStore(self.folder / "certificates", at_once, now=self.now)
@@ -81,7 +90,24 @@ class World:
         begin = self.now() - timedelta(seconds=begun)
         return make_certificate(names, not_before=begin, not_after=begin + timedelta(seconds=life or self.life))
 
-    async def issue(self, names: Sequence[str]) -> Certificate:
+    name = "ca"
+    limits = UNLIMITED
+
+    async def renewal_info(self, certificate: Certificate) -> Any:
+        self.asked.append((self.clock.seconds(), certificate.serial))
+        answer = self.info(certificate) if self.info is not None else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def obtain(self, request: CertificateRequest, unfinished: Unfinished | None, remember: Any) -> Certificate:
+        names = request.names
+        self.requests.append(request)
+        if unfinished is None:
+            await remember(Unfinished("ca", names, "key", self.now()))
+            await remember(Unfinished("ca", names, "key", self.now(), url="https://ca.example/order/1"))
+        else:
+            self.resumed.append(unfinished)
         self.orders.append((self.clock.seconds(), tuple(names)))
         answer = self.answers.get(names[0])
         if answer is None:
@@ -101,7 +127,7 @@ class World:
             clock=self.clock,
             now=self.now,
             store=self.store,
-            issuer=self,
+            issuers=[self],
             sites=[Site(tuple(names.split(",")), ()) for names in sites],
             state_folder=self.folder / "renewal",
             defer=at_once,
@@ -571,11 +597,11 @@ def test_restart_orders_nothing(world: World) -> None:
 
 
 def test_crashes_in_an_order(world: World) -> None:
-    """Fifty crashes, each in the middle of what would be an order: one order."""
+    """Fifty crashes, each in the middle of an order: one order, and forty-nine times going on with it."""
     world.answers["a.example"] = lambda names: Deferred()
     for _ in range(50):
         world.start("a.example").running = False  # abandoned, as by kill -9
-    assert len(world.orders) == 1
+    assert len(world.orders) - len(world.resumed) == 1
 
 
 def test_crash_between_store_and_record(world: World) -> None:
@@ -727,12 +753,15 @@ def test_wall_clock_jumps(world: World, jump: float) -> None:
 
 
 def test_wall_clock_jumps_over_the_due_time(world: World) -> None:
-    """A machine that slept for two months renews within the hour of waking."""
-    world.start("a.example", "b.example")
+    """A machine that slept for two months looks within the hour of waking, and renews within another."""
+    chances = iter([0.5] * 2 + [0.1, 0.9] * 20)
+    world.start("a.example", "b.example", chance=lambda: next(chances))
     world.pass_time(DAY)
     world.jump = 65 * DAY
-    world.pass_time(HOUR)
+    world.pass_time(2 * HOUR)
     assert len(world.orders) == 4
+    assert world.orders[2][1] != world.orders[3][1]
+    assert world.orders[3][0] - world.orders[2][0] > 100, "not both at once"
 
 
 def test_clock_wrong_at_start(world: World) -> None:
