@@ -216,7 +216,7 @@ def _renewal(
         reactor,
         now,
         store,
-        Issuer(reactor, agent, configuration.acme, state_dir, responders, now=now, defer=defer),
+        [issuer(authority) for authority in acme.authorities],
         install,
         configuration.sites,
         state_dir / "renewal",
