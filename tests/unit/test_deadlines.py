@@ -110,3 +110,65 @@ def test_stopped(clock: Clock, deadlines: Deadlines) -> None:
     deadlines.startService()
     clock.pump([1.0] * 3)
     assert one.expired == [4.0]
+
+
+class Crowd:
+    """A hundred that are due at once; ``interlude`` happens in the reactor's next turn after the first was told."""
+
+    def __init__(self, clock: Clock, deadlines: Deadlines, interlude: Callable[[Crowd], None]) -> None:
+        self.told_before = 0
+        self._asked = False
+        self._clock = clock
+        self._interlude = interlude
+        self.all = [Timed(1, self._hurry) for _ in range(100)]
+        for each in self.all:
+            deadlines.add(each)
+
+    def _hurry(self) -> None:
+        if not self._asked:
+            self._asked = True
+            self._clock.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        self.told_before = sum(self.told)
+        self._interlude(self)
+
+    @property
+    def told(self) -> list[int]:
+        """How often each was told, the least told first."""
+        return sorted(len(each.expired) for each in self.all)
+
+    @property
+    def left(self) -> list[Timed]:
+        """Who was not told yet."""
+        return [each for each in self.all if not each.expired]
+
+
+def test_a_crowd(clock: Clock, deadlines: Deadlines) -> None:
+    """When very many are due the reactor's other work is done in between; who ends or moves meanwhile is not told."""
+
+    def end_one_and_move_one(crowd: Crowd) -> None:
+        deadlines.discard(crowd.left[0])
+        crowd.left[1].deadline = 50
+
+    crowd = Crowd(clock, deadlines, end_one_and_move_one)
+    clock.advance(1)
+    assert 0 < crowd.told_before < 50
+    assert crowd.told == [0, 0] + [1] * 98
+
+
+def test_a_crowd_for_longer_than_a_sweep(clock: Clock, deadlines: Deadlines) -> None:
+    """A sweep that begins before the last one's are through tells nobody twice."""
+    crowd = Crowd(clock, deadlines, lambda crowd: deadlines.sweep())
+    clock.advance(1)
+    assert 0 < crowd.told_before < 50
+    assert crowd.told == [1] * 100
+
+
+def test_stopped_amid_a_crowd(clock: Clock, deadlines: Deadlines) -> None:
+    """Those that were due are not told after the end."""
+    crowd = Crowd(clock, deadlines, lambda crowd: deadlines.stopService())
+    clock.advance(1)
+    assert clock.getDelayedCalls() == []
+    clock.pump([1.0] * 3)
+    assert sum(crowd.told) == crowd.told_before < 50
