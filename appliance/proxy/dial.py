@@ -140,7 +140,7 @@ class Dial:
         self._connector = None
         if self._ended:
             return
-        self._reasons.append(reason.getErrorMessage())
+        self._reasons.append(_connect_error(reason))
         if self._hosts:
             self._next_host()
         else:
@@ -283,6 +283,13 @@ class UpstreamTls:
 
 def _twisted_certificate(certificate: x509.Certificate) -> Certificate:
     return Certificate.loadPEM(certificate.public_bytes(Encoding.PEM))
+
+
+def _connect_error(reason: Failure) -> str:
+    """Twisted's words for it. A UNIX socket whose queue is full has none: the connection merely ends."""
+    if reason.value.args and isinstance(reason.value.args[0], Failure):
+        return "The connection was closed while it was being opened: more connections wait there than it allows."
+    return reason.getErrorMessage()
 
 
 def _handshake_error(reason: Failure, tls: SSL.Connection | None, host: str) -> UpstreamError:

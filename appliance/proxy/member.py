@@ -20,6 +20,9 @@ _RECONNECT = ((5.0, 0.05), (60.0, 0.2), (float("inf"), 1.0))
 _QUICKLY = 0.05
 """Seconds."""
 
+_UNSTEADY = 1.0
+"""An address that accepted for less, in seconds, is not written about again: an overloaded one goes to and fro."""
+
 _FALL = 2
 """So many health checks in a row must fail."""
 
@@ -59,6 +62,8 @@ class Member:
         self.refuses_quickly = False
         """Whether asking it costs next to nothing: nobody listens, rather than nobody answers."""
         self.refusing_since = 0.0
+        self._accepting_since = float("-inf")
+        self._told = False
         self._owner = owner
         self._name = name
         self._try_for = try_for
@@ -97,7 +102,15 @@ class Member:
         if not self.accepting:
             return
         self.accepting = False
+        accepted_for = self.pool.deadlines.seconds() - self._accepting_since
         self.refusing_since = self.pool.deadlines.seconds()
+        self._told = accepted_for > _UNSTEADY
+        if self._told:
+            self._tell_refusal(error)
+        self._owner.changed()
+        self._reconnect_later()
+
+    def _tell_refusal(self, error: UpstreamError) -> None:
         patience = f"; requests wait for up to {self._try_for:g} s" if self.transient and self._try_for else ""
         self.log.warn(
             "{name}: {address} cannot be reached: {reason}{patience}",
@@ -106,8 +119,6 @@ class Member:
             reason=str(error),
             patience=patience,
         )
-        self._owner.changed()
-        self._reconnect_later()
 
     def _reconnect_later(self) -> None:
         if self._stopped or self._reconnecting is not None:
@@ -141,13 +152,14 @@ class Member:
     def _accepts(self) -> None:
         self.accepting = True
         self.refusal = None
-        seconds = self.pool.deadlines.seconds() - self.refusing_since
-        self.log.info(
-            "{name}: {address} accepts connections again, after {seconds:.1f} s",
-            name=self._name,
-            address=self.key,
-            seconds=seconds,
-        )
+        self._accepting_since = now = self.pool.deadlines.seconds()
+        if self._told:
+            self.log.info(
+                "{name}: {address} accepts connections again, after {seconds:.1f} s",
+                name=self._name,
+                address=self.key,
+                seconds=now - self.refusing_since,
+            )
         self._health = Health(self._passive.failures, self._passive.window)  # it has probably been restarted
         self._owner.changed()
 

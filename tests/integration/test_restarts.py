@@ -33,10 +33,11 @@ def crowd(appliance: Appliance, name: str) -> Crowd:
     return Crowd(appliance.https_port, name, shared_authority().pem)
 
 
+@pytest.mark.parametrize("place", ["tcp", "unix"])
 @pytest.mark.parametrize(("name", "server"), [("asgi.test", uvicorn), ("wsgi.test", gunicorn)])
-def test_ten_restarts_under_load(tmp_path: Path, name: str, server: Callable[..., Application]) -> None:
+def test_ten_restarts_under_load(tmp_path: Path, name: str, server: Callable[..., Application], place: str) -> None:
     """50 requests a second from 16 keep-alive clients, the application stopped and started ten times: all are 200."""
-    application = server(tmp_path)
+    application = server(tmp_path, socket=tmp_path / "app.sock" if place == "unix" else None)
     with application, serving(tmp_path, application, application) as appliance:
         with crowd(appliance, name).asking(clients=16, per_second=50) as clients:
             for round_ in range(10):

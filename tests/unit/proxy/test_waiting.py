@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from appliance.config import Backend, PassiveCheck, Timeouts
-from appliance.proxy.pool import DIALS_AT_ONCE
+from appliance.config import Backend, PassiveCheck, Timeouts, UpstreamAddress
+from appliance.deadlines import Deadlines
+from appliance.proxy.pool import DIALS_AT_ONCE, Pool
 from appliance.proxy.upstream import Upstream
+from tests.support.loop import loop
 from tests.support.proxying import HOST, OK, REQUEST, Proxy, proxy, read_responses
 from tests.support.transports import Peer
 
@@ -224,6 +228,23 @@ def test_closing_lets_those_who_wait_wait() -> None:
         assert len(path.network.dialled) == dialled
 
 
+def test_to_and_fro(logged: list[str]) -> None:
+    """An address that refuses every other moment, for it is overloaded, does not fill the log."""
+    with proxy(backend=PATIENT) as path:
+        client = path.client()
+        for _ in range(20):
+            start = stop(path)
+            other = path.client()
+            other.send(REQUEST % 1)
+            start()
+            path.network.pass_time(0.2, 0.05)
+            path.upstream.send(OK.replace(b"Content-Length", b"Connection: close\r\nContent-Length"))
+            assert statuses(other) == [200]
+        client.reset()
+        assert len([line for line in logged if "cannot be reached" in line]) == 1
+        assert len([line for line in logged if "accepts connections again" in line]) == 1
+
+
 class TestBounds:
     """Connections in all, and at once."""
 
@@ -362,3 +383,19 @@ def test_clients_are_announced() -> None:
             assert client.take() == OK
             assert path.upstream.lost is not None
         assert len(path.upstreams) == 2
+
+
+def test_a_unix_socket_whose_queue_is_full(tmp_path: Path) -> None:
+    """It refuses for a moment, in words; what waits there is served when there is room."""
+    path = str(tmp_path / "app.sock")
+    ended: list[str] = []
+    with loop() as turning, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen(0)
+        pool = Pool(turning.reactor, UpstreamAddress(path=path), Deadlines(turning.reactor), Timeouts())
+        for _ in range(3):
+            pool.dial(lambda connection: ended.append("connected"), lambda error: ended.append(str(error))).start()
+        turning.until(lambda: len(ended) == 3, "three ends")
+        assert ended.count("connected") < 3
+        assert "more connections wait there than it allows" in ended[-1]
+        assert pool.dialling == 0
