@@ -22,7 +22,7 @@ SETTINGS_FRAME = 8
 """Its values can concern every stream."""
 RESET = 8
 """A stream that ends before its answer, whoever ends it."""
-STALLED = 100
+STALLED = 200
 """A stream ended because its client kept its window shut."""
 
 SERVED = 10

@@ -38,6 +38,7 @@ class Stream(ServerStream):
         "_expecting",
         "_head",
         "_held",
+        "_moved",
         "_record",
         "_request",
         "_swept",
@@ -59,6 +60,8 @@ class Stream(ServerStream):
         self._allowed: float = inf
         self._expecting: float = inf
         """How much of the stated content is still to come."""
+        self._moved = 0
+        """Bytes of the request's content since the deadline was set."""
         self._record: Record | None = None
         self._swept = False
         self._unsent = 0
@@ -145,7 +148,9 @@ class Stream(ServerStream):
             self.untaken += size
         else:
             self._engine.taken(self, size)
-            self._renew_deadline()
+            self._moved += size
+            if self._moved >= self._connection.limits.body_rate * self._connection.timeouts.body:
+                self._renew_deadline()
         if self._exchange is not None:
             self._exchange.body_received(data)
 
@@ -313,6 +318,7 @@ class Stream(ServerStream):
         """Allow the client its time, if it is its turn to send or to take."""
         if self.pending or not (self.remote_closed or self._held):
             connection = self._connection
+            self._moved = 0
             self.deadline = connection.deadlines.seconds() + connection.timeouts.body
             if not self._swept and self.id in self._engine.streams:
                 self._swept = True
