@@ -44,6 +44,7 @@ from appliance.deadlines import Deadlines
 from appliance.http.serving import Handler
 from appliance.listener import ClientFactory, Listener
 from appliance.ops.operating import Operating
+from appliance.ops.watching import Watch
 from appliance.proxy.dial import UpstreamTls
 from appliance.proxy.handler import ProxyHandler, RedirectHandler
 from appliance.proxy.healthcheck import HealthChecks
@@ -75,6 +76,7 @@ class Appliance(MultiService):
         http: Sequence[Listener],
         https: Sequence[Listener],
         operating: Operating,
+        watch: Watch,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.certificates = certificates
@@ -84,6 +86,7 @@ class Appliance(MultiService):
         self.http = tuple(http)
         self.https = tuple(https)
         self.operating = operating
+        self.watch = watch
 
 
 class _Closing(Service):
@@ -132,6 +135,7 @@ def build(
     def defer(work: Callable[[], Any], /) -> Deferred[Any]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
+    watch = Watch(reactor, configuration, defer)
     deadlines = Deadlines(reactor)
     challenges = PendingChallenges()
     http2 = configuration.listen.http2
@@ -146,6 +150,7 @@ def build(
         challenges,
         served_certificate,
         trusted,
+        watch.request_id,
     )
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
     operating = Operating(reactor, configuration, now, certificates, challenges, store)
@@ -157,7 +162,7 @@ def build(
     def listeners(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> list[Listener]:
         turn = Turn(reactor) if http2 else None
         factory = ClientFactory(
-            handler, deadlines, admission, configuration.limits, configuration.timeouts, scheme, turn=turn
+            handler, deadlines, admission, configuration.limits, configuration.timeouts, scheme, watch.observer, turn
         )
         return [Listener(reactor, listening, endpoint, factory, renewal.when_loaded) for endpoint in endpoints]
 
@@ -165,12 +170,12 @@ def build(
     http = listeners(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
     https = listeners(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
     operating.attach(cast(Any, renewal), https)
-    appliance = Appliance(certificates, handler, admission, renewal, http, https, operating)
+    appliance = Appliance(certificates, handler, admission, renewal, http, https, operating, watch)
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
     checks = _health_checks(configuration, upstreams)
     closing = _Closing(agents.close), _Closing(_close_all(upstreams))
-    parts = [deadlines, *http, *https, renewal, rotation, *checks, *closing]
+    parts = [watch, deadlines, *http, *https, renewal, rotation, *checks, *closing]
     for part in parts:
         part.setServiceParent(appliance)
     operating.setServiceParent(appliance)  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from appliance.dnsconfig import Dns
+from appliance.opsconfig import AccessLog, Log, Metrics
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
@@ -220,3 +221,6 @@ class Configuration:
     timeouts: Timeouts = Timeouts()
     trusted_proxies: tuple[str, ...] = ()
     """CIDR networks whose forwarding headers are believed."""
+    log: Log = Log()
+    access_log: AccessLog | None = None
+    metrics: Metrics | None = None

@@ -36,6 +36,7 @@ from appliance.config import (
 from appliance.dnsconfig import Dns
 from appliance.dnsconfigfile import DNS
 from appliance.errors import ConfigurationError, Mistake
+from appliance.opsconfigfile import ACCESS_LOG, LOG, METRICS
 from appliance.schema import Document, KeyPath, Many, Place, Reader, Refused, Table, unique
 from appliance.tomllines import locate
 
@@ -312,6 +313,9 @@ CONFIGURATION = Table(
         "acme": ACME,
         "limits": LIMITS,
         "timeouts": TIMEOUTS,
+        "log": LOG,
+        "access_log": ACCESS_LOG,
+        "metrics": METRICS,
         "site": Many(SITE),
     },
     _configuration,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn, cast
@@ -19,7 +21,11 @@ from appliance.config import Configuration
 from appliance.configfile import COMMAND_LINE
 from appliance.dispatch import dispatch_directly
 from appliance.errors import ApplianceError, ConfigurationError, Mistake
+from appliance.ops.journal import journal_log_observer, leads_to_journal
+from appliance.ops.jsonlog import json_log_observer
 from appliance.ops.textlog import text_log_observer
+from appliance.ops.watching import Watch
+from appliance.opsconfig import Log as LogSettings
 
 CANNOT_START = 1
 """The exit status where the configuration is right, but something it needs is not."""
@@ -27,6 +33,8 @@ BAD_CONFIGURATION = 2
 """The exit status for options or a configuration that cannot be used."""
 
 _log = Logger()
+
+_LOGS = {"text": text_log_observer, "json": json_log_observer, "journal": journal_log_observer}
 
 
 class Options(usage.Options):
@@ -85,7 +93,7 @@ class Options(usage.Options):
             _exit(BAD_CONFIGURATION, f"{COMMAND_LINE}: {error}\nSee twist appliance --help.")
         except ConfigurationError as error:
             _exit(BAD_CONFIGURATION, f"{error}\nNothing was started.")
-        self._log_as_text()
+        self._choose_log()
 
     def postOptions(self) -> None:
         """Read the configuration. Raises ConfigurationError."""
@@ -102,14 +110,23 @@ class Options(usage.Options):
             mistakes = tuple(Mistake(f"--{name}", "cannot be combined with --demo") for name in others)
             raise ConfigurationError(mistakes, COMMAND_LINE)
 
-    def _log_as_text(self) -> None:
-        """Log readable lines, into a pipe or journal too, where ``twist`` writes JSON; unless it was told otherwise.
+    def _choose_log(self) -> None:
+        """Log as ``[log]`` says, unless ``twist`` was told otherwise; but all there is where it was asked to debug.
 
-        ``twist`` does not keep whether a format was asked for, hence the look at the arguments.
+        ``twist`` does not keep whether an option was given, hence the look at the arguments.
         """
-        asked = any(argument.startswith("--log-fo") for argument in sys.argv)
-        if self.parent is not None and not asked and self.parent["logLevel"] >= LogLevel.info:
-            self.parent["fileLogObserverFactory"] = text_log_observer
+        if self.parent is None:
+            return
+        settings = self.configuration.log if self.configuration is not None else LogSettings()
+        level_given = any(argument.startswith("--log-l") for argument in sys.argv)
+        if not level_given:
+            self.parent["logLevel"] = LogLevel.levelWithName(settings.level)
+        elif self.parent["logLevel"] < LogLevel.info:
+            return
+        if not any(argument.startswith("--log-fo") for argument in sys.argv):
+            in_journal = leads_to_journal(self.parent["logFile"], os.environ)
+            observer = _LOGS[settings.format or ("journal" if in_journal else "text")]
+            self.parent["fileLogObserverFactory"] = observer
 
 
 class Main(MultiService):
@@ -150,7 +167,14 @@ def _build(reactor: ReactorBase, options: Options) -> IService:
             email=options["email"],
             directory=options.configuration.acme.directory,
         )
-    return app.build(reactor, options.configuration)
+    appliance = app.build(reactor, options.configuration)
+    _reopen_logs_on_signal(reactor, appliance.watch)
+    return appliance
+
+
+def _reopen_logs_on_signal(reactor: ReactorBase, watch: Watch) -> None:
+    """SIGUSR1 tells that log files were moved away, as it tells nginx."""
+    signal.signal(signal.SIGUSR1, lambda number, frame: reactor.callFromThread(watch.reopen_logs))
 
 
 def _exit(status: int, message: str) -> NoReturn:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-GROUND = ["appliance", "appliance.config", "appliance.dnsconfig", "appliance.errors"]
+GROUND = ["appliance", "appliance.config", "appliance.dnsconfig", "appliance.errors", "appliance.opsconfig"]
 """What everybody may know."""
 
 PURE = [
@@ -58,12 +58,15 @@ PURE = [
     "appliance.http.serving",
     "appliance.http.record",
     "appliance.ops",
+    "appliance.ops.accesslogline",
+    "appliance.ops.accesslogredact",
     "appliance.ops.findings",
     "appliance.ops.imports",
     "appliance.ops.imports.acmesh",
     "appliance.ops.imports.caddy",
     "appliance.ops.imports.certbot",
     "appliance.ops.imports.found",
+    "appliance.ops.logfile",
     "appliance.ops.observer",
     "appliance.ops.controlclient",
     "appliance.ops.controlsocket",
@@ -127,7 +130,12 @@ ADAPTERS = [
     "appliance.ops.probe",
     "appliance.ops.takeover",
     "appliance.ops.terminal",
+    "appliance.ops.accesslog",
+    "appliance.ops.journal",
+    "appliance.ops.jsonlog",
+    "appliance.ops.logfields",
     "appliance.ops.textlog",
+    "appliance.opsconfigfile",
     "appliance.proxy.connection",
     "appliance.proxy.exchange",
     "appliance.proxy.hostnames",
@@ -161,6 +169,7 @@ SERVICES = [
     "appliance.ca.listening",
     "appliance.listener",
     "appliance.ops.afterswap",
+    "appliance.ops.watching",
     "appliance.ops.cli",
     "appliance.ops.control",
     "appliance.ops.examining",

@@ -23,6 +23,7 @@ class Record:
         "client",
         "ended",
         "fault",
+        "number",
         "request",
         "sent",
         "site",
@@ -33,7 +34,7 @@ class Record:
         "whole",
     )
 
-    def __init__(self, request: RequestHead | None, client: str, tls: str, started: float) -> None:
+    def __init__(self, request: RequestHead | None, client: str, tls: str, started: float, number: int) -> None:
         self.request = request
         """None for what could not be read as one."""
         self.client = client
@@ -49,6 +50,8 @@ class Record:
         self.bytes_in = 0
         """Of the request's body, or of what went into a tunnel; framing and TLS not counted."""
         self.bytes_out = 0
+        self.number = number
+        """How many requests there were in this process, this one included."""
         self.started = started
         """When the request's head was complete."""
         self.sent = 0.0
@@ -59,7 +62,7 @@ class Record:
         self.whole = False
         """Whether the response came to its end; a tunnel does by closing."""
         self.fault = ""
-        """Who broke it off: the phase in which the upstream failed (see UpstreamError), ``client``, or nobody: empty."""
+        """Who broke it off: the phase in which the upstream failed (see UpstreamError), ``client``, nobody: empty."""
 
 
 class Observer(Protocol):

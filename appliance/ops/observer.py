@@ -36,13 +36,16 @@ class RequestObserver:
         self._seconds = seconds
         self._log = log
         self._counts = counts
+        self.begun = 0
+        """How many requests there were so far."""
         self.in_flight = 0
         """How many requests and tunnels are under way."""
 
     def begin(self, request: RequestHead | None, client: str, tls: str) -> Record:
         """See http.record.Observer."""
         self.in_flight += 1
-        return Record(request, client, tls, self._seconds())
+        self.begun = number = self.begun + 1
+        return Record(request, client, tls, self._seconds(), number)
 
     def end(self, record: Record, whole: bool) -> None:
         """See http.record.Observer."""

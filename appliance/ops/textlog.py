@@ -18,8 +18,13 @@ _CHATTY = ("twisted", "log_legacy", "treq")
 
 def text_log_observer(out: IO[Any], **options: Any) -> ILogObserver:
     """A text observer on ``out``: all events of the appliance's own, other packages' from warnings on."""
+    return without_chatter(textFileLogObserver(out, **options))
+
+
+def without_chatter(observer: ILogObserver) -> ILogObserver:
+    """``observer`` with all events of the appliance's own, other packages' from warnings on."""
     shown = LogLevelFilterPredicate(defaultLogLevel=LogLevel.debug)
     for namespace in _CHATTY:
         shown.setLogLevelForNamespace(namespace, LogLevel.warn)
-    observer: ILogObserver = FilteringLogObserver(textFileLogObserver(out, **options), [shown])
-    return observer
+    filtering: ILogObserver = FilteringLogObserver(observer, [shown])
+    return filtering

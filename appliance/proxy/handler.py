@@ -10,6 +10,7 @@ from appliance.http import pages
 from appliance.http.headers import origin_fields
 from appliance.http.http1 import write_request
 from appliance.http.message import RequestHead
+from appliance.http.record import Record
 from appliance.http.serving import Client
 from appliance.proxy.exchange import Exchange
 from appliance.proxy.routing import RouteTable, SiteRoutes
@@ -60,6 +61,20 @@ class RedirectHandler:
         connection.answer(pages.redirect(b"https://%b%b%b" % (request.host, self._port, target)))
 
 
+class RequestId:
+    """Tells applications the id that a request has in the access log, in a header field that clients cannot set."""
+
+    def __init__(self, name: str, identify: Callable[[Record], str]) -> None:
+        self._name = name.encode("ascii")
+        self._lower = self._name.lower()
+        self._identify = identify
+
+    def field(self, request: RequestHead, record: Record) -> bytes:
+        """The field's line. What the client sent under that name is dropped."""
+        request.fields = [field for field in request.fields if field[0].lower() != self._lower]
+        return b"%b: %b\r\n" % (self._name, self._identify(record).encode("ascii"))
+
+
 class _Memo:
     """What stays true from one request of a connection to the next, while host and routes are the same."""
 
@@ -84,11 +99,13 @@ class ProxyHandler:
         challenges: Challenges,
         served: Callable[[Any], Served | None],
         trusted_proxies: tuple[Network, ...] = (),
+        request_id: RequestId | None = None,
     ) -> None:
         self.routes = routes
         self._challenges = challenges
         self._served = served
         self._trusted = trusted_proxies
+        self._request_id = request_id
 
     def handle(self, connection: Client, request: RequestHead) -> Exchange | None:
         """See http.serving.Handler."""
@@ -112,6 +129,8 @@ class ProxyHandler:
             )
         if route.strip_prefix:
             origin += b"X-Forwarded-Prefix: %b\r\n" % route.prefix
+        if self._request_id is not None and request.record is not None:
+            origin += self._request_id.field(request, request.record)
         head = write_request(request, route.rewrite(request.target), origin)
         return Exchange(connection, request, route.target, head)
 

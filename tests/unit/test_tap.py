@@ -1,8 +1,11 @@
 """twist appliance: options in, a service or an exit status out."""
 
+import io
+import os
 import socket
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 from twisted.application.service import IServiceMaker
@@ -12,6 +15,8 @@ from twisted.plugin import getPlugins
 
 from appliance import __version__, demo, tap
 from appliance.app import Appliance
+from appliance.ops.journal import journal_log_observer
+from appliance.ops.jsonlog import json_log_observer
 from appliance.ops.textlog import text_log_observer
 from appliance.tap import Options, makeService
 
@@ -123,6 +128,31 @@ def test_readable_lines_unless_asked_otherwise(monkeypatch: pytest.MonkeyPatch) 
     assert observer("--log-format=json") is not text_log_observer
     assert observer("--log-format", "text") is textFileLogObserver
     assert observer("--log-level", "debug") is not text_log_observer
+
+
+def test_the_log_as_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``[log]`` sets format and level; twist's own options go before it; systemd's journal is found by itself."""
+    file = tmp_path / "appliance.toml"
+
+    def parsed_log(table: str, *before: str, output: IO[str] | None = None) -> tuple[object, object]:
+        file.write_text(
+            f'{table}\n[acme]\nagree_tos = true\n[[site]]\nnames = ["a.example"]\nupstream = "http://127.0.0.1:1"\n'
+        )
+        monkeypatch.setattr(sys, "argv", ["twist", *before, "appliance", "--config", str(file)])
+        twist = TwistOptions()
+        twist["logFile"] = output or io.StringIO()
+        twist.parseOptions(sys.argv[1:])
+        return twist["fileLogObserverFactory"], twist["logLevel"].name
+
+    assert parsed_log("") == (text_log_observer, "info")
+    assert parsed_log('[log]\nformat = "json"\nlevel = "warn"') == (json_log_observer, "warn")
+    assert parsed_log('[log]\nformat = "journal"\nlevel = "debug"') == (journal_log_observer, "debug")
+    assert parsed_log('[log]\nformat = "json"\nlevel = "warn"', "--log-level=error") == (json_log_observer, "error")
+    assert parsed_log('[log]\nformat = "json"', "--log-format=text") == (textFileLogObserver, "info")
+    with (tmp_path / "output").open("w") as journal:
+        status = os.fstat(journal.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        assert parsed_log("", output=journal) == (journal_log_observer, "info")
 
 
 def test_what_keeps_it_from_starting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,161 @@
+"""The access log: records gather while requests are served, become lines in batches, and are written by a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from appliance.http.record import Record
+from appliance.ops.accesslogline import Line
+from appliance.store import Defer
+
+BATCH = 128
+"""So many records become lines at once, which takes about half a millisecond."""
+FLUSH_SECONDS = 1.0
+"""No record waits longer than this for its batch."""
+MOST_PENDING = 8 * 1024 * 1024
+"""Bytes of lines that wait for a slow disk; more are dropped."""
+_COMPLAIN_SECONDS = 60.0
+
+
+class Target(Protocol):
+    """Where lines go: `logfile.LogFile`."""
+
+    def write(self, lines: bytes) -> None:
+        """Write them all, or raise OSError; in a thread."""
+
+    def reopen(self) -> None:
+        """The file may have been moved."""
+
+    def close(self) -> None:
+        """Nothing more for now."""
+
+
+class AccessLog(Service):
+    """Whatever happens to the disk, requests go on: lines that cannot be written are dropped, counted and spoken of."""
+
+    log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, wall: Callable[[], float], line: Line, target: Target, defer: Defer
+    ) -> None:
+        """``clock`` is the monotonic one of the records, ``wall`` tells seconds since the epoch."""
+        self._clock = clock
+        self._wall = wall
+        self._line = line
+        self._target = target
+        self._defer = defer
+        self._records: list[Record] = []
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._writing = False
+        self._written: Deferred[None] | None = None
+        """Fires, once the service has stopped, when nothing is left to write."""
+        self._loop = LoopingCall(self.flush)
+        self._loop.clock = clock
+        self.lost = 0
+        """How many lines were dropped so far."""
+        self._losing = False
+        self._told_at = float("-inf")
+
+    def add(self, record: Record) -> None:
+        """A request has ended."""
+        records = self._records
+        records.append(record)
+        if len(records) >= BATCH or self._written is not None:
+            self.flush()
+
+    def startService(self) -> None:
+        """Begin to write."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._loop.start(FLUSH_SECONDS, now=False)
+
+    def stopService(self) -> Deferred[None]:
+        """Write what there is; what comes after this is written on the spot."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._loop.running:
+            self._loop.stop()
+        self.flush()
+        self._written = Deferred()
+        if not self._writing:
+            self._written.callback(None)
+        return self._written
+
+    def reopen(self) -> None:
+        """The file was moved away: go on in a new one."""
+        self._target.reopen()
+        self.flush()
+
+    def flush(self) -> None:
+        """Make lines of the records that have gathered, and have them written."""
+        records, self._records = self._records, []
+        if not records:
+            return
+        line = self._line
+        offset = self._wall() - self._clock.seconds()
+        lines = [line(record, record.ended + offset) for record in records]
+        lines.append("")
+        batch = "\n".join(lines).encode("ascii", "backslashreplace")
+        if self._pending_bytes + len(batch) > MOST_PENDING:
+            self._lose(len(records), "the disk is too slow")
+        elif self._written is not None:
+            self._write_now(batch)
+        else:
+            self._pending.append(batch)
+            self._pending_bytes += len(batch)
+            if not self._writing:
+                self._write()
+
+    def _write(self) -> None:
+        batch = b"".join(self._pending)
+        self._pending.clear()
+        self._writing = True
+        writing = self._defer(lambda: self._target.write(batch))
+        writing.addCallbacks(lambda _: self._succeeded(), lambda failure: self._failed(failure, batch))
+        writing.addCallback(lambda _: self._ended(len(batch)))
+
+    def _ended(self, size: int) -> None:
+        self._writing = False
+        self._pending_bytes -= size
+        if self._pending:
+            self._write()
+        elif self._written is not None:
+            self._written.callback(None)
+
+    def _write_now(self, batch: bytes) -> None:
+        """After the service has stopped: the last requests, and soon no thread to wait for."""
+        try:
+            self._target.write(batch)
+        except OSError as error:
+            self._lose(batch.count(b"\n"), str(error))
+
+    # --- what is lost ---
+
+    def _succeeded(self) -> None:
+        if self._losing:
+            self._losing = False
+            self.log.info("access log, {target}: is written again", target=str(self._target))
+
+    def _failed(self, failure: Failure, batch: bytes) -> None:
+        self._lose(batch.count(b"\n"), failure.getErrorMessage())
+
+    def _lose(self, lines: int, why: str) -> None:
+        self.lost += lines
+        now = self._clock.seconds()
+        if self._losing and now - self._told_at < _COMPLAIN_SECONDS:
+            return
+        self._losing = True
+        self._told_at = now
+        self.log.error(
+            "access log, {target}: {why}; {lost} lines were dropped so far. Requests are served as ever",
+            target=str(self._target),
+            why=why,
+            lost=self.lost,
+        )

@@ -1,0 +1,68 @@
+"""The parts that watch requests, put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+
+from appliance.config import Configuration
+from appliance.ops.watching import Watch
+from appliance.opsconfig import AccessLog
+from tests.support.proxying import OK, proxy
+
+CONFIGURATION = Configuration(())
+REQUEST = b"GET /?key=1 HTTP/1.1\r\nHost: example.com\r\nX-Request-Id: mine\r\n\r\n"
+
+
+def defer(function: Callable[[], Any], /) -> Deferred[Any]:
+    """A thread that is done at once."""
+    return maybeDeferred(function)
+
+
+def test_nothing_to_watch() -> None:
+    """No observer, so that requests cost nothing more."""
+    watch = Watch(Clock(), CONFIGURATION, defer)
+    assert (watch.observer, watch.request_id) == (None, None)
+    watch.startService()
+    watch.reopen_logs()
+    watch.stopService()
+
+
+def test_access_log(tmp_path: Path) -> None:
+    """Requests become lines; the application is told the id under which."""
+    path = tmp_path / "access.log"
+    settings = AccessLog(path, request_id_header="X-Request-Id")
+    with proxy() as network:
+        watch = Watch(network.network, evolve(CONFIGURATION, access_log=settings), defer)
+        watch.startService()
+        network.observer = watch.observer
+        network.handler._request_id = watch.request_id
+        received, _ = network.exchange(network.client(), REQUEST, OK)
+        network.pass_time(1)
+        line = json.loads(path.read_text())
+        assert line["target"] == "/?key=REDACTED"
+        assert received.lower().count(b"x-request-id") == 1
+        assert b"X-Request-Id: %b\r\n" % line["id"].encode() in received
+        path.rename(tmp_path / "access.log.1")
+        network.exchange(network.client(), REQUEST, OK)
+        watch.reopen_logs()
+        assert json.loads(path.read_text())["id"] != line["id"]
+        watch.stopService()
+
+
+def test_combined(tmp_path: Path) -> None:
+    """The other format."""
+    path = tmp_path / "access.log"
+    with proxy() as network:
+        watch = Watch(network.network, evolve(CONFIGURATION, access_log=AccessLog(path, "combined")), defer)
+        watch.startService()
+        network.observer = watch.observer
+        network.exchange(network.client(), REQUEST, OK)
+        watch.stopService()
+    assert path.read_text().startswith("192.0.2.7 - - [")
