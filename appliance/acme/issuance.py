@@ -225,7 +225,7 @@ class Issuance:
         if attempts:
             failures = await self._prove(attempts)
         if failures:
-            raise failed(self._names, failures)
+            raise failed(self._names, failures, {attempt.name: attempt.challenge.type for attempt in attempts})
 
     def _parse_authorization(self, answer: Answer) -> Authorization:
         authorization = Authorization.from_json(answer.json())

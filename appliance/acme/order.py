@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum, auto
 from ipaddress import ip_address
+from types import MappingProxyType
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -140,10 +141,15 @@ def refused(error: AcmeProblemError, names: Sequence[str]) -> OrderError | None:
     return failed(names, {name: sub for name, sub in found.items() if name is not None}) if found else None
 
 
-def failed(names: Sequence[str], failures: Mapping[str, Problem]) -> OrderError:
-    """The error for an order that some names spoiled: each of them, the CA's words, what to do."""
+def failed(
+    names: Sequence[str], failures: Mapping[str, Problem], kinds: Mapping[str, str] = MappingProxyType({})
+) -> OrderError:
+    """The error for an order that some names spoiled: each of them, the CA's words, what to do.
+
+    ``kinds``: the challenge that was tried, by name.
+    """
     told = [
-        f"{name}: {problem.code}: {problem.detail.rstrip('. ')}. {advice(problem, name)}"
+        f"{name}: {problem.code}: {problem.detail.rstrip('. ')}. {advice(problem, name, kinds.get(name, ''))}"
         for name, problem in failures.items()
     ]
     return OrderError(f"no certificate for {', '.join(names)}. {' '.join(told)}", dict(failures))
@@ -186,6 +192,34 @@ ADVICE: Mapping[str, str] = {
 }
 
 
-def advice(problem: Problem, name: str) -> str:
-    """What the operator of ``name`` can do about ``problem``: a sentence."""
-    return ADVICE.get(problem.code, "The CA's words above are all that is known.").format(name=name)
+_NO_RECORD = (
+    "The CA did not find the TXT record _acme-challenge.{base}: see that the zone's public name servers are the ones"
+    " that get it, and that a CNAME at that name, if there is one, leads where it should."
+)
+_NO_TLS_ALPN = (
+    "Something else answered for {name} on port 443: its A or AAAA record leads to another machine, or another TLS"
+    " proxy or CDN is in front of this one."
+)
+
+ADVICE_BY_KIND: Mapping[tuple[str, str], str] = {
+    ("dns-01", "unauthorized"): _NO_RECORD,
+    ("dns-01", "incorrectResponse"): _NO_RECORD,
+    (
+        "dns-01",
+        "dns",
+    ): "The CA could not look up _acme-challenge.{base}: see to the zone's name servers and its DNSSEC.",
+    (
+        "tls-alpn-01",
+        "connection",
+    ): "The CA could not connect: let the A and AAAA records of {name} lead to this machine,"
+    " and no firewall or router block port 443.",
+    ("tls-alpn-01", "unauthorized"): _NO_TLS_ALPN,
+    ("tls-alpn-01", "tls"): _NO_TLS_ALPN,
+}
+"""What a code means after a challenge other than HTTP-01."""
+
+
+def advice(problem: Problem, name: str, kind: str = "") -> str:
+    """What the operator of ``name`` can do about ``problem``, which a challenge of ``kind`` met: a sentence."""
+    words = ADVICE_BY_KIND.get((kind, problem.code)) or ADVICE.get(problem.code)
+    return (words or "The CA's words above are all that is known.").format(name=name, base=name.removeprefix("*."))

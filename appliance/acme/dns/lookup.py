@@ -1,4 +1,4 @@
-"""Questions to the DNS, by dnspython: they block, for `TIMEOUT` each at most, so they are asked in threads."""
+"""Questions to the DNS, by dnspython: they block, for seconds at most, so they are asked in threads."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ from appliance.dnsconfig import DNS_PORT, NameServer
 from appliance.errors import ResponderError
 
 TIMEOUT = 5.0
-"""Seconds for one answer."""
-RESOLVER_TIMEOUT = 15.0
-"""Seconds for a resolver's answer, with all its attempts."""
+"""Seconds for one answer; a resolver, which may have to ask others and is asked again, gets three times that."""
 LONGEST_CHAIN = 8
 """CNAMEs that are followed."""
 MOST_SERVERS = 13
@@ -66,8 +64,9 @@ class Sighting:
 class Lookup:
     """Asks a resolver for the way to a record, and servers for the record itself. Raises `ResponderError`."""
 
-    def __init__(self, resolvers: Sequence[NameServer] = (), port: int = DNS_PORT) -> None:
+    def __init__(self, resolvers: Sequence[NameServer] = (), port: int = DNS_PORT, timeout: float = TIMEOUT) -> None:
         """``resolvers``: those of the system, if there are none. ``port``: where authoritative servers listen."""
+        self._timeout = timeout
         self._port = port
         self._resolvers = tuple(resolvers)
 
@@ -101,7 +100,7 @@ class Lookup:
     def zone(self, name: str) -> str:
         """The zone that ``name`` is in."""
         try:
-            return _text(dns.resolver.zone_for_name(name, resolver=self._resolver(), lifetime=RESOLVER_TIMEOUT))
+            return _text(dns.resolver.zone_for_name(name, resolver=self._resolver(), lifetime=3 * self._timeout))
         except dns.exception.DNSException as error:
             raise ResponderError(f"{self._who()} cannot tell the zone that {name} is in: {_words(error)}") from error
 
@@ -120,7 +119,9 @@ class Lookup:
         query = dns.message.make_query(name, dns.rdatatype.TXT, flags=dns.flags.RD if recursive else 0)
         address = server.address
         try:
-            answer, _ = dns.query.udp_with_fallback(query, address.host, TIMEOUT, address.port, ignore_unexpected=True)
+            answer, _ = dns.query.udp_with_fallback(
+                query, address.host, self._timeout, address.port, ignore_unexpected=True
+            )
         except (dns.exception.DNSException, OSError) as error:
             return Sighting(str(server), Sight.SILENT, _words(error))
         if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
@@ -134,7 +135,7 @@ class Lookup:
     def _resolve(self, name: str, kind: dns.rdatatype.RdataType) -> list[Any]:
         try:
             answer = self._resolver().resolve(
-                dns.name.from_text(name), kind, raise_on_no_answer=False, lifetime=RESOLVER_TIMEOUT
+                dns.name.from_text(name), kind, raise_on_no_answer=False, lifetime=3 * self._timeout
             )
         except dns.resolver.NXDOMAIN:
             return []

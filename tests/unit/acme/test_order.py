@@ -188,3 +188,20 @@ def test_order_that_became_invalid() -> None:
     compound = Problem("urn:ietf:params:acme:error:compound", "several", subproblems=(caa,))
     assert spoiled(order("invalid", compound), NAMES).failures == {"a.test": caa}
     assert str(spoiled(order("invalid"), NAMES)).endswith("the CA calls the order invalid and does not say why")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "words"),
+    [
+        ("dns-01", "unauthorized", "did not find the TXT record _acme-challenge.a.test:"),
+        ("dns-01", "dns", "could not look up _acme-challenge.a.test:"),
+        ("dns-01", "caa", "The CAA records of *.a.test"),
+        ("tls-alpn-01", "connection", "block port 443"),
+        ("http-01", "connection", "block port 80"),
+        ("", "connection", "block port 80"),
+    ],
+)
+def test_advice_depends_on_the_challenge(kind: str, code: str, words: str) -> None:
+    """Whoever uses DNS-01 is not sent to look at ports."""
+    error = failed(["*.a.test"], {"*.a.test": Problem(f"urn:ietf:params:acme:error:{code}", "x")}, {"*.a.test": kind})
+    assert words in str(error)
