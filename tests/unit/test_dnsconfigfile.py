@@ -78,8 +78,8 @@ def test_responder(tmp_path: Path) -> None:
 
 def test_common_keys(tmp_path: Path) -> None:
     """Whom to ask, for how long to wait."""
-    dns = f'{RFC2136}resolvers = "192.0.2.1"\npropagation_timeout = 9\nnameservers = ["2001:db8::1", "[2001:db8::2]:5353"]'
-    assert read(tmp_path, dns).acme.dns == Dns(
+    servers = 'resolvers = "192.0.2.1"\nnameservers = ["2001:db8::1", "[2001:db8::2]:5353"]'
+    assert read(tmp_path, f"{RFC2136}{servers}\npropagation_timeout = 9").acme.dns == Dns(
         DynamicUpdate(NameServer("192.0.2.53")),
         (NameServer("192.0.2.1"),),
         (NameServer("2001:db8::1"), NameServer("2001:db8::2", 5353)),

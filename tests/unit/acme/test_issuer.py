@@ -320,6 +320,22 @@ def test_no_challenge_that_we_can_answer(scene: Scene) -> None:
     assert "*.a.test: unsupportedChallenge: the CA offers dns-01; set up here is http-01" in str(error)
 
 
+def test_the_next_order_takes_the_next_kind(scene: Scene) -> None:
+    """HTTP-01 has failed for a name, which spoils the order; the next one proves it by TLS-ALPN-01, and so on."""
+    recorder = Recorder("tls-alpn-01")
+    scene.issuer = scene.new_issuer([scene.pending, recorder])
+    both = [challenge("a.test"), challenge("a.test", "tls-alpn-01")]
+    scene.ca.on("/challenge/tls-alpn-01/a.test", Reply(both[1]))
+    scene.ca.on("/authz/a.test", authorization("pending", "a.test", *both), refused("a.test"))
+    assert set(scene.failed(OrderError).failures) == {"a.test"}
+    assert recorder.calls == []
+    for _ in range(2):
+        scene.ca.on("/authz/a.test", authorization("pending", "a.test", *both), authorization("valid"))
+        scene.issued("a.test")
+    assert len(scene.ca.requests("/challenge/http-01/a.test")) == 1
+    assert len(scene.ca.requests("/challenge/tls-alpn-01/a.test")) == 2
+
+
 def test_order_refused(scene: Scene) -> None:
     """Names by name; anything else as the CA said it."""
     scene.ca.on("/order", problem("rejectedIdentifier", 'forbidden by policy: "a.test"', 400))
