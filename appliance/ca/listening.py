@@ -35,6 +35,8 @@ _log = Logger()
 class _Connections(WrappingFactory):
     """Knows the open connections, so that the service can close them, and takes only so many."""
 
+    noisy = False
+
     def buildProtocol(self, addr: IAddress | None) -> ProtocolWrapper | None:  # type: ignore[override]
         if len(self.protocols) >= MAX_CONNECTIONS:
             return None
