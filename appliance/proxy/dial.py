@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,11 @@ from appliance.proxy.connection import UpstreamConnection
 if TYPE_CHECKING:
     from appliance.proxy.pool import Pool
 
-CONNECT, TLS = "connect", "tls"
-"""Phases of a dial's error. The first may be over soon, as an application that restarts; the second is not."""
+CONNECT, TLS, LOCAL = "connect", "tls", "local"
+"""Phases of a dial's error. The first may be over soon, as an application that restarts; the second is not. The third
+is not the application's doing: this machine has no more sockets to give."""
+
+_OWN_ERRORS = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 
 _HTTP_1_1 = [b"http/1.1"]
 
@@ -139,6 +143,9 @@ class Dial:
         """See IConnector."""
         self._connector = None
         if self._ended:
+            return
+        if getattr(reason.value, "osError", None) in _OWN_ERRORS:
+            self.fail(UpstreamError(LOCAL, f"no connection to it could be begun: {reason.getErrorMessage()}", 503))
             return
         self._reasons.append(_connect_error(reason))
         if self._hosts:

@@ -13,7 +13,7 @@ from appliance.config import HealthCheck
 from appliance.errors import UpstreamError
 from appliance.http.message import RequestHead, ResponseHead
 from appliance.proxy.connection import UpstreamConnection
-from appliance.proxy.dial import Dial
+from appliance.proxy.dial import LOCAL, Dial
 from appliance.proxy.member import Member
 from appliance.proxy.pool import Pool
 
@@ -55,21 +55,25 @@ class HealthChecks(Service):
             self._current = _Check(self._member.pool, self._check, self._request, self._ended)
             self._current.start()
 
-    def _ended(self, wrong: str) -> None:
+    def _ended(self, wrong: str | None) -> None:
         self._current = None
-        self._member.checked(wrong)
+        if wrong is not None:
+            self._member.checked(wrong)
 
 
 class _Check:
-    """One check; an exchange as far as its connection is concerned. Ends with one call of ``ended``."""
+    """One check; an exchange as far as its connection is concerned.
+
+    Ends with one call of ``ended``, with what is wrong, nothing, or None if this has told nothing about the address.
+    """
 
     until_close = False
 
-    def __init__(self, pool: Pool, check: HealthCheck, request: bytes, ended: Callable[[str], None]) -> None:
+    def __init__(self, pool: Pool, check: HealthCheck, request: bytes, ended: Callable[[str | None], None]) -> None:
         self._pool = pool
         self._check = check
         self._request = request
-        self._ended: Callable[[str], None] | None = ended
+        self._ended: Callable[[str | None], None] | None = ended
         self._connection: UpstreamConnection | None = None
         self._dial: Dial | None = None
         self._timer: IDelayedCall | None = None
@@ -86,7 +90,7 @@ class _Check:
         self._ended = None
         self._end("")
 
-    def _end(self, wrong: str) -> None:
+    def _end(self, wrong: str | None) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
@@ -105,7 +109,7 @@ class _Check:
 
     def _unreachable(self, error: UpstreamError) -> None:
         self._dial = None
-        self._end(str(error))
+        self._end(None if error.phase == LOCAL else str(error))
 
     def _connected(self, connection: UpstreamConnection) -> None:
         self._dial = None

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from appliance.config import PassiveCheck
 from appliance.errors import UpstreamError
 from appliance.proxy.connection import UpstreamConnection
-from appliance.proxy.dial import CONNECT, Dial
+from appliance.proxy.dial import CONNECT, LOCAL, Dial
 from appliance.proxy.health import IN, OUT, TRIAL, Health
 from appliance.proxy.pool import Pool
 
@@ -135,7 +135,8 @@ class Member:
     def _missed(self, error: UpstreamError) -> None:
         dial, self._dial = self._dial, None
         assert dial is not None
-        self.refused(error, dial.took)
+        if error.phase != LOCAL:
+            self.refused(error, dial.took)
         self._reconnect_later()
 
     def _reached(self, connection: UpstreamConnection) -> None:

@@ -6,6 +6,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.error import ConnectBindError
+from twisted.python.failure import Failure
+
 from appliance import proxyprotocol
 from appliance.config import Timeouts, UpstreamAddress
 from appliance.deadlines import Deadlines
@@ -107,7 +110,10 @@ class Pool:
         """Have the reactor connect to the UNIX socket, or to the port at ``host``, an IP address; see Dial."""
         address = self.address
         if address.path:
-            connect_unix(self.reactor, address.path, factory, timeout)
+            try:
+                connect_unix(self.reactor, address.path, factory, timeout)
+            except OSError as error:  # there is no socket to be had; over TCP Twisted reports that as it should
+                factory.clientConnectionFailed(None, Failure(ConnectBindError(error.errno, error.strerror)))
         else:
             connect_tcp(self.reactor, host, address.port, factory, timeout)
 

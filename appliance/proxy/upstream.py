@@ -17,7 +17,7 @@ from appliance.config import Backend
 from appliance.deadlines import NEVER
 from appliance.errors import UpstreamError
 from appliance.proxy.connection import UpstreamConnection
-from appliance.proxy.dial import Dial
+from appliance.proxy.dial import LOCAL, Dial
 from appliance.proxy.exchange import Exchange
 from appliance.proxy.member import Member
 from appliance.proxy.pool import Pool
@@ -99,11 +99,12 @@ class Upstream:
             return
         unlogged, self._unlogged, self._logged_at = self._unlogged, 0, now
         self.log.warn(
-            "{name}: {method} {path}: the application failed at {phase}: {reason}; answered {status}{more}",
+            "{name}: {method} {path}: {culprit} failed at {phase}: {reason}; answered {status}{more}",
             name=self.name,
             method=exchange.request.method.decode("ascii"),
             path=exchange.request.path.decode("ascii"),
-            phase=error.phase,
+            culprit="this machine" if error.phase == LOCAL else "the application",
+            phase="connect" if error.phase == LOCAL else error.phase,
             reason=str(error),
             status=error.status,
             more=f" (and {unlogged} more since the last such line)" if unlogged else "",
@@ -303,5 +304,8 @@ class _Attempt:
         dial, self._dial = self._dial, None
         assert self._member is not None
         assert dial is not None
+        if error.phase == LOCAL:
+            self.fail(error)
+            return
         self._member.refused(error, dial.took)
         self.go(None)

@@ -5,11 +5,17 @@ How addresses come and go is tested beside `member`, `health` and `selection`.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import pytest
+from twisted.internet.error import ConnectBindError
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 
+from appliance.proxy import pool
 from tests.support.proxying import OK, REQUEST, Proxy, proxy, read_responses
 from tests.support.transports import OPEN, RESET, Peer
 
@@ -136,3 +142,28 @@ def test_close() -> None:
         assert second.take() == OK
         assert busy.saw == RESET
         assert path.network.getDelayedCalls() == [path.deadlines._loop.call]
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:8000", "/run/app.sock"])
+def test_no_sockets_left(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When this machine has no descriptors left the request is 503, and the application is not held to refuse."""
+
+    def no_socket(reactor: Any, *arguments: Any) -> None:
+        *_, factory, _timeout = arguments
+        if place.startswith("/"):
+            raise OSError(errno.EMFILE, "Too many open files")  # as Twisted does for UNIX sockets
+        factory.clientConnectionFailed(None, Failure(ConnectBindError(errno.EMFILE, "Too many open files")))
+
+    with proxy(routes=[(b"/", place, False)]) as path, warnings() as logged:
+        client = path.client()
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(pool, "connect_tcp", no_socket)
+            meanwhile.setattr(pool, "connect_unix", no_socket)
+            client.send(REQUEST % 1)
+        assert b"HTTP/1.1 503 " in client.take()
+        assert len(logged) == 1
+        assert "this machine failed at connect: no connection to it could be begun" in logged[0]
+        path.network.listeners["/run/app.sock"] = path.upstreams.append
+        client.send(REQUEST % 2)
+        path.upstream.send(OK)
+        assert client.take() == OK
