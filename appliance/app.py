@@ -17,7 +17,7 @@ from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from random import random
-from typing import Any, cast
+from typing import Any
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService, Service
@@ -153,7 +153,7 @@ def build(
         watch.request_id,
     )
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
-    operating = Operating(reactor, configuration, now, certificates, challenges, store)
+    operating = Operating(reactor, configuration, now, certificates, challenges, store, defer)
     install = operating.install
     usable = responders_for(configuration, [*responders, challenges, tls_challenges], reactor, defer)
     renewal = _renewal(reactor, configuration, install, agents, usable, store, defer, now)
@@ -169,7 +169,7 @@ def build(
     announcing = _announcing(configuration, deadlines)
     http = listeners(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
     https = listeners(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
-    operating.attach(cast(Any, renewal), https)
+    operating.attach(renewal, https)
     appliance = Appliance(certificates, handler, admission, renewal, http, https, operating, watch)
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor

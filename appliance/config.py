@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
+from appliance.alarmconfig import Alarm, Export
 from appliance.dnsconfig import Dns
 from appliance.opsconfig import AccessLog, Log, Metrics
 
@@ -102,6 +103,10 @@ class Site:
     """The one kind of challenge to use; None is whatever can be used, one after the other."""
     dns: Dns | None = None
     """How this site's records are published; None is as ``Acme.dns`` says."""
+    export: Export | None = None
+    """Copies of the certificate for other programs."""
+    deploy_hook: tuple[str, ...] = ()
+    """A program and its arguments, run once for each new certificate in service."""
 
     @property
     def name(self) -> str:
@@ -221,6 +226,7 @@ class Configuration:
     timeouts: Timeouts = Timeouts()
     trusted_proxies: tuple[str, ...] = ()
     """CIDR networks whose forwarding headers are believed."""
+    alarm: Alarm = field(factory=Alarm)
     log: Log = Log()
     access_log: AccessLog | None = None
     metrics: Metrics | None = None

@@ -15,8 +15,10 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from appliance import values
+from appliance import alarmconfigfile, values
 from appliance.acme import keys
+from appliance.alarmconfig import Export
+from appliance.alarmconfigfile import ALARM, EXPORT
 from appliance.config import (
     LETS_ENCRYPT,
     Acme,
@@ -65,6 +67,8 @@ def _site(
     key_type: str | None = None,
     challenge: str | None = None,
     dns: Dns | None = None,
+    export: Export | None = None,
+    deploy_hook: tuple[str, ...] = (),
     **backend: Any,
 ) -> Site:
     """Join the short form, ``upstream``, and the long one, ``[[site.route]]``."""
@@ -77,7 +81,8 @@ def _site(
     routes = (*route, Route("/", upstream, backend=_backend(**backend))) if upstream else route
     if dns is not None and challenge not in (None, DNS_01):
         place.at("dns").note(f'is for challenge = "{DNS_01}", and this site has "{challenge}": leave one of them out')
-    return Site(names, routes, issuer, profile, key_type, challenge or (DNS_01 if dns is not None else None), dns)
+    challenge = challenge or (DNS_01 if dns is not None else None)
+    return Site(names, routes, issuer, profile, key_type, challenge, dns, export, deploy_hook)
 
 
 def _route(path: str, upstream: tuple[UpstreamAddress, ...], strip_prefix: bool = False, **backend: Any) -> Route:
@@ -216,6 +221,8 @@ SITE = Table(
         "key_type": KEY_TYPE,
         "challenge": values.one_of("http-01", "tls-alpn-01", DNS_01),
         "dns": DNS,
+        "export": EXPORT,
+        "deploy_hook": alarmconfigfile.command,
         "upstream": UPSTREAMS,
         "route": Many(ROUTE),
         **BACKEND,
@@ -313,6 +320,7 @@ CONFIGURATION = Table(
         "acme": ACME,
         "limits": LIMITS,
         "timeouts": TIMEOUTS,
+        "alarm": ALARM,
         "log": LOG,
         "access_log": ACCESS_LOG,
         "metrics": METRICS,

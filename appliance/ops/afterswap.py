@@ -14,6 +14,7 @@ import pem
 from attrs import evolve
 from cryptography import x509
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
@@ -29,6 +30,8 @@ AT_ONCE = 2
 
 Deploy = Callable[[str, Certificate], Awaitable[str]]
 """Exports a site's new certificate and runs its hook; what went wrong, or nothing."""
+
+_GIVEN_UP = (CancelledError, ConnectingCancelledError)
 
 _log = Logger()
 
@@ -64,7 +67,7 @@ class Installer:
             earlier.cancel()
         following = Deferred.fromCoroutine(self._follow(site, tuple(names), certificate))
         self._running[site] = following
-        following.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        following.addErrback(lambda failure: failure.trap(*_GIVEN_UP) and None)
         following.addErrback(lambda failure: _log.failure("{site}: unexpected error after a swap", failure, site=site))
 
     def known(self, site: str) -> AfterSwap:
@@ -121,7 +124,7 @@ class Installer:
                     break
             if seen is None:
                 seen = handshake.in_memory(self._certificates, name)
-        except CancelledError:
+        except _GIVEN_UP:
             raise
         except Exception as error:
             words = str(error) or repr(error)

@@ -1,4 +1,4 @@
-"""The operator's side of the service, put together: what follows a swap, and the control socket."""
+"""The operator's side of the service, put together: what follows a swap, the alarm, the control socket."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from appliance.acme.challenges import PendingChallenges
 from appliance.config import Configuration
 from appliance.listener import Listener
 from appliance.ops.afterswap import Installer
+from appliance.ops.alarm import AlarmService
 from appliance.ops.control import ControlService
+from appliance.ops.deploy import Deployer
+from appliance.ops.notify import Notifier
 from appliance.ops.operations import Operations, Renewals
 from appliance.ops.probe import Probes
 from appliance.ops.status import Extra, Upstream
+from appliance.store import Defer
 from appliance.tls.snimap import SniMap
 
 
@@ -34,24 +38,39 @@ class Operating(MultiService):
         certificates: SniMap,
         challenges: PendingChallenges,
         store: ICertificateStore,
+        defer: Defer,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
         self._configuration = configuration
         self._sites = {site.name: site for site in configuration.sites}
         self._now = now
+        self._defer = defer
         self._probes = Probes(reactor, challenges)
         self._listeners: Sequence[Listener] = ()
         self.operations: Operations | None = None
-        self.installer = Installer(reactor, now, certificates, self._open_ports, store)
+        self.alarm: AlarmService | None = None
+        deployer = Deployer(reactor, self._sites, configuration.state_dir, defer)
+        self.installer = Installer(reactor, now, certificates, self._open_ports, store, deployer)
         self.install = self.installer.install
         """Stands for ``SniMap.swap``."""
 
     def attach(self, renewals: Renewals, https: Sequence[Listener]) -> None:
         """Say whom the commands are about, and where TLS clients come in."""
+        state_dir = self._configuration.state_dir
         self._listeners = https
-        self.operations = Operations(renewals, self._now, self._configuration.state_dir, self._extra, self._probes)
-        control = ControlService(self._reactor, self._configuration.state_dir, self.operations.commands())
+        self.operations = Operations(renewals, self._now, state_dir, self._extra, self._probes)
+        self.alarm = AlarmService(
+            self._reactor,
+            self._now,
+            renewals.report,
+            self.installer.known,
+            Notifier(self._reactor, self._configuration.alarm, self._defer),
+            state_dir / "alarms.json",
+            self._defer,
+        )
+        self.alarm.setServiceParent(self)  # type: ignore[no-untyped-call]
+        control = ControlService(self._reactor, state_dir, self.operations.commands())
         control.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def stopService(self) -> Deferred[None]:

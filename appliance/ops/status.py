@@ -132,7 +132,7 @@ def site(report: Report, extra: Extra) -> Document:
         "last_success": _time(state.last_success),
         "issuer": state.authority,
         "problem": problem(state),
-        "alarm": getattr(report, "alarm", ""),
+        "alarm": report.alarm,
         "history": [
             {"at": _time(each.at), "names": list(each.names), "authority": each.authority, "outcome": each.outcome}
             for each in state.history

@@ -1,7 +1,7 @@
 """Caddy's storage folder (certmagic's layout): ``certificates/ISSUER/NAME/NAME.crt`` and ``acme/ISSUER/users/MAIL``.
 
-ISSUER is the directory's URL with dashes for what file names do not take; the URL itself stands in the ``.json``
-beside each certificate.
+ISSUER is the directory's URL with dashes for what file names do not take; some versions write the URL itself into the
+``.json`` beside each certificate.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from appliance.acme.jose import AccountKey
 from appliance.errors import ApplianceError, StoreError
@@ -37,7 +38,7 @@ def read_caddy(folder: Path) -> Found:
             _read_certificate(issuer.name, site, directories, found)
     for issuer in folders(folder / "acme"):
         for user in folders(issuer / "users"):
-            _read_account(user, directories.get(issuer.name), found)
+            _read_account(user, issuer.name, directories, found)
     if found.certificates:
         found.hints.append(f"Caddy's local CA and on-demand names are not taken over; to end it: {MOVED_ON}")
     return found
@@ -66,15 +67,14 @@ def _directories_in(details: Path) -> Iterator[str]:
         yield issuer_data["ca"]
 
 
-def _read_account(user: Path, directory: str | None, found: Found) -> None:
+def _read_account(user: Path, issuer: str, directories: dict[str, str], found: Found) -> None:
     for path in files(user, ".key"):
-        if directory is None:
-            found.complaints.append(f"{path}: which CA it is for is not known, for it has no certificate")
-            continue
         try:
             details = _object(path.with_suffix(".json"))
-            contact = details.get("contact")
-            url = details.get("location")
+            contact, url = details.get("contact"), details.get("location")
+            directory = directories.get(issuer) or _guess(issuer, str(url))
+            if directory is None:
+                raise StoreError("which CA it is for is not known")
             found.accounts.append(
                 FoundAccount(
                     path,
@@ -86,6 +86,15 @@ def _read_account(user: Path, directory: str | None, found: Found) -> None:
             )
         except ApplianceError as error:
             found.complaints.append(f"{path}: {error}")
+
+
+def _guess(issuer: str, account_url: str) -> str | None:
+    """The directory's URL from its folder's name, by the help of the account's, which has the same host."""
+    host = urlsplit(account_url).netloc
+    name = host.replace(":", "-").lower()
+    if not host or not issuer.startswith(f"{name}-"):
+        return None
+    return f"https://{host}{issuer.removeprefix(name).replace('-', '/')}"
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -59,13 +59,19 @@ def test_what_is_broken_is_complained_of(tmp_path: Path) -> None:
     """A key without its certificate, JSON that is none, an account of a CA that nothing tells of."""
     site(tmp_path, ISSUER, "one.test", {"issuer_data": 7})
     (tmp_path / "certificates" / ISSUER / "one.test" / "one.test.crt").unlink()
-    user(tmp_path, ISSUER, {})
+    user(tmp_path, ISSUER, {"location": "https://elsewhere.test/1"})
     user(tmp_path, "acme.zerossl.com-v2-dv90", {})
     (tmp_path / "acme" / "acme.zerossl.com-v2-dv90" / "users" / "a@b.test" / "a.json").write_text("{")
     site(tmp_path, "other", "two.test", {"issuer_data": {}})
     found = read_caddy(tmp_path)
     assert len(found.complaints) == 3
     assert found.accounts == []
+
+
+def test_the_cas_url_is_guessed_from_the_accounts(tmp_path: Path) -> None:
+    """Where no certificate tells it, as with Debian's Caddy."""
+    user(tmp_path, "ca.test-8443-acme-dir", {"location": "https://ca.test:8443/acct/1"})
+    assert read_caddy(tmp_path).accounts[0].directory == "https://ca.test:8443/acme/dir"
 
 
 def test_something_else_is_not_taken_for_caddys(tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""The alarm: looks at all sites once a minute, tells somebody, and remembers across restarts whom it has told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from appliance import atomicfile
+from appliance.acme import record
+from appliance.errors import StoreError
+from appliance.ops.concern import Concern, Message, Told, concern, to_tell, unsent
+from appliance.ops.notify import Notifier
+from appliance.ops.status import AfterSwap, Report
+from appliance.store import Defer
+
+INTERVAL = 60.0
+"""Seconds between two looks."""
+
+_log = Logger()
+
+
+class AlarmService(Service):
+    """Runs beside the renewals and never touches them. Without any way to tell somebody it tells the log."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        now: Callable[[], datetime],
+        reports: Callable[[], Sequence[Report]],
+        after_swap: Callable[[str], AfterSwap],
+        notifier: Notifier,
+        file: Path,
+        defer: Defer,
+        interval: float = INTERVAL,
+    ) -> None:
+        """``file`` is ``STATE_DIR/alarms.json``."""
+        self._now = now
+        self._reports = reports
+        self._after_swap = after_swap
+        self._notifier = notifier
+        self._file = file
+        self._defer = defer
+        self._interval = interval
+        self._told: dict[str, Told] | None = None
+        self._looking = LoopingCall.withCount(lambda count: Deferred.fromCoroutine(self.look()))
+        self._looking.clock = clock
+
+    def startService(self) -> None:
+        """Look, and look again."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._looking.start(self._interval, now=False)
+
+    def stopService(self) -> None:
+        """Look no more."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._looking.stop()
+
+    def concerns(self) -> dict[str, Concern]:
+        """What is wrong now, by site."""
+        now = self._now()
+        found = ((each.site, concern(each, self._after_swap(each.site), now)) for each in self._reports())
+        return {site: wrong for site, wrong in found if wrong is not None}
+
+    async def look(self) -> None:
+        """Tell what has not been told. Never raises."""
+        try:
+            await self._look()
+        except Exception:
+            _log.failure("unexpected error of the alarm; it looks again in {seconds:.0f} s", seconds=self._interval)
+
+    async def _look(self) -> None:
+        sites = [each.site for each in self._reports()]
+        if not sites:
+            return  # the store has not been read yet: that everything is well again is not known
+        told = await self._load()
+        now = self._now()
+        messages, after = to_tell(told, self.concerns(), sites, now)
+        for message in messages:
+            if not await self._tell(message):
+                after[message.site] = unsent(told.get(message.site), message, now)
+        if after != told:
+            self._told = after
+            await self._save(after)
+
+    async def _tell(self, message: Message) -> bool:
+        if message.recovered:
+            _log.info("{site}: {text}", site=message.site, text=message.text)
+        else:
+            _log.critical("{site}: {text}", site=message.site, text=message.text)
+        return await self._notifier.send(message)
+
+    async def _load(self) -> dict[str, Told]:
+        if self._told is None:
+            try:
+                self._told = await self._defer(lambda: _read(self._file))
+            except (StoreError, ValueError, TypeError, RecursionError) as error:
+                _log.error("{file} is of no use, so alarms may be repeated: {error}", file=self._file, error=error)
+                self._told = {}
+        return self._told
+
+    async def _save(self, told: Mapping[str, Told]) -> None:
+        content = json.dumps(record.dump(told), indent=1).encode() + b"\n"
+        try:
+            await self._defer(lambda: atomicfile.replace(self._file, content))
+        except StoreError as error:
+            _log.error("which alarms were sent cannot be written down: {error}", error=error)
+
+
+def _read(file: Path) -> dict[str, Told]:
+    content = atomicfile.read(file)
+    return record.load(dict[str, Told], json.loads(content)) if content is not None else {}
