@@ -11,7 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
-from service_identity import VerificationError
+from OpenSSL.crypto import X509
+from service_identity import CertificateError, VerificationError
+from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
+from service_identity.pyopenssl import extract_patterns
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -217,12 +221,12 @@ class DialledConnection(UpstreamConnection):
 class SecureConnection(DialledConnection):
     """A connection over TLS: it stands when the upstream has proved its name."""
 
-    __slots__ = ("tls",)
+    __slots__ = ("handshake",)
 
     def __init__(self, dial: Dial) -> None:
         super().__init__(dial)
-        self.tls: SSL.Connection | None = None
-        """OpenSSL's connection while the handshake is under way: it knows best why it failed."""
+        self.handshake: _Handshake | None = None
+        """What is to be known of the handshake while it is under way."""
 
     def makeConnection(self, transport: Any) -> None:
         """See IProtocol. The PROXY header has gone ahead already, see `_TlsProtocol`."""
@@ -232,7 +236,7 @@ class SecureConnection(DialledConnection):
 
     def handshakeCompleted(self) -> None:
         """See IHandshakeListener."""
-        self.tls = None
+        self.handshake = None
         self.deadline = NEVER
         self._made()
 
@@ -241,8 +245,8 @@ class SecureConnection(DialledConnection):
         dial, self._dial = self._dial, None
         super().connectionLost(reason)
         if dial is not None:
-            dial.fail(_handshake_error(reason, self.tls, dial.pool.address.host))
-        self.tls = None
+            dial.fail(_handshake_error(reason, self.handshake))
+        self.handshake = None
 
     def expire(self, now: float) -> None:
         """See Deadlines."""
@@ -277,6 +281,8 @@ class UpstreamTls:
         if ca_file is not None:
             certificates = x509.load_pem_x509_certificates(ca_file.read_bytes())
             trust = trustRootFromCertificates([_twisted_certificate(certificate) for certificate in certificates])
+        self._host = host
+        self._service_id = IPAddress_ID(host) if isIPAddress(host) or isIPv6Address(host) else DNS_ID(host)
         self._options = optionsForClientTLS(host, trustRoot=trust, acceptableProtocols=_HTTP_1_1)
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
@@ -284,8 +290,35 @@ class UpstreamTls:
         connection: SSL.Connection = self._options.clientConnectionForTLS(tlsProtocol)
         wrapped = tlsProtocol.wrappedProtocol
         assert isinstance(wrapped, SecureConnection)
-        wrapped.tls = connection
+        wrapped.handshake = handshake = _Handshake(connection)
+        # In place of Twisted's own callback, which takes a certificate that has no names at all for a good one.
+        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._verifier(handshake.mismatches))
         return connection
+
+    def _verifier(self, mismatches: list[str]) -> Callable[[SSL.Connection, X509, int, int, int], bool]:
+        """OpenSSL's question about each certificate of a chain; what is wrong with names goes to ``mismatches``."""
+
+        def verify(_connection: SSL.Connection, certificate: X509, _error: int, depth: int, good: int) -> bool:
+            if depth or not good:
+                return bool(good)
+            try:
+                verify_service_identity(extract_patterns(certificate), [self._service_id], [])
+            except (VerificationError, CertificateError):
+                mismatches.append(f"its certificate is not for {self._host}, but for {_names(certificate)}")
+                return False
+            return True
+
+        return verify
+
+
+class _Handshake:
+    """A handshake under way: OpenSSL's connection, and what is wrong with the names in the certificate."""
+
+    __slots__ = ("connection", "mismatches")
+
+    def __init__(self, connection: SSL.Connection) -> None:
+        self.connection = connection
+        self.mismatches: list[str] = []
 
 
 def _twisted_certificate(certificate: x509.Certificate) -> Certificate:
@@ -294,35 +327,34 @@ def _twisted_certificate(certificate: x509.Certificate) -> Certificate:
 
 def _connect_error(reason: Failure) -> str:
     """Twisted's words for it. A UNIX socket whose queue is full has none: the connection merely ends."""
-    if reason.value.args and isinstance(reason.value.args[0], Failure):
+    error: Any = reason.value
+    if error.args and isinstance(error.args[0], Failure):
         return "The connection was closed while it was being opened: more connections wait there than it allows."
     return reason.getErrorMessage()
 
 
-def _handshake_error(reason: Failure, tls: SSL.Connection | None, host: str) -> UpstreamError:
+def _handshake_error(reason: Failure, handshake: _Handshake | None) -> UpstreamError:
     """What went wrong, in words that say what to look at."""
-    error = reason.value
-    if isinstance(error, VerificationError):
-        return UpstreamError(TLS, f"its certificate is not for {host}, but for {_names(tls)}")
+    if handshake is not None and handshake.mismatches:
+        return UpstreamError(TLS, handshake.mismatches[0])
+    error: Any = reason.value
     if not isinstance(error, SSL.Error):
         return UpstreamError(CONNECT, f"the TLS handshake was broken off: {reason.getErrorMessage()}")
-    verified = lib.SSL_get_verify_result(tls._ssl) if tls is not None else 0
+    verified = lib.SSL_get_verify_result(handshake.connection._ssl) if handshake is not None else 0
     if verified:
         words = ffi.string(lib.X509_verify_cert_error_string(verified)).decode("ascii")
         return UpstreamError(
             TLS, f"its certificate is not trusted: {words} (a private CA's certificate goes into upstream_ca_file)"
         )
-    words = "; ".join(text for _, _, text in error.args[0]) if error.args and error.args[0] else "no reason given"
+    errors = error.args[0] if error.args else ()
+    words = "; ".join(text for _, _, text in errors) or "no reason given"
     return UpstreamError(TLS, f"the TLS handshake failed: {words}")
 
 
-def _names(tls: SSL.Connection | None) -> str:
-    """The names in the peer's certificate."""
-    chain = tls.get_peer_cert_chain(as_cryptography=True) if tls is not None else None
-    if not chain:
-        return "others"
+def _names(certificate: X509) -> str:
+    """The names in a certificate."""
     try:
-        names = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = certificate.to_cryptography().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return "no name at all"
     return ", ".join(str(name.value) for name in names)

@@ -100,12 +100,14 @@ class Backend:
                 while raw.recv(1, socket.MSG_PEEK) not in (b"\x16", b""):  # a PROXY header comes before TLS
                     ahead += raw.recv(1)
                 connection = self._tls.wrap_socket(raw, server_side=True)
+                with self._lock:
+                    self._open.add(connection)
             self._answer(connection, ahead)
         except OSError:
             pass
         finally:
             with self._lock:
-                self._open.discard(raw)
+                self._open -= {raw, connection}
             connection.close()
 
     def _answer(self, connection: socket.socket, data: bytes) -> None:
