@@ -23,6 +23,9 @@ from appliance.schema import Many, Place, Refused, Table, shown
 ALGORITHMS = ("hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1")
 """For TSIG; the first is the default. HMAC-MD5 is not to be used any more (RFC 8945 section 6)."""
 
+LONGEST = 600.0
+"""Seconds that publishing one record, or waiting until it is seen, may be given: an order as a whole has 900."""
+
 _KEY_NAME = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
 _LEXICON_NAME = re.compile(r"[a-z0-9_]+")
 _FACTORY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*")
@@ -141,6 +144,13 @@ def _command(value: object, place: Place) -> tuple[str, ...]:
     return (program, *command[1:])
 
 
+def _patience(value: object, place: Place) -> float:
+    seconds = values.seconds(value, place)
+    if seconds > LONGEST:
+        raise Refused(f"must be at most {LONGEST:.0f} seconds: a CA's order does not wait for longer")
+    return seconds
+
+
 def _zone(value: object, place: Place) -> str:
     return _host_name(values.text(value, place).removesuffix("."), place)
 
@@ -243,11 +253,11 @@ DNS = Table(
         "options": options,
         "options_file": options_file,
         "command": _command,
-        "timeout": values.seconds,
+        "timeout": _patience,
         "responder": factory,
         "resolvers": ADDRESSES,
         "nameservers": ADDRESSES,
-        "propagation_timeout": values.seconds,
+        "propagation_timeout": _patience,
     },
     _dns,
     required={"provider": f"how records are published: one of {', '.join(KINDS)}"},
