@@ -14,14 +14,14 @@ from typing import Any
 
 from attrs import field, frozen
 from OpenSSL import SSL, crypto
-from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet import error as net
 from twisted.internet._sslverify import IOpenSSLTrustRoot  # exported nowhere else
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.internet.interfaces import IConsumer, IOpenSSLClientConnectionCreator, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, platformTrust, trustRootFromCertificates
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
@@ -35,12 +35,13 @@ from twisted.web.client import (
 )
 from twisted.web.http import RESPONSES, PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from appliance.acme.jose import AccountKey
 from appliance.acme.messages import Directory, parse_retry_after, problem_from_json, usable_url
 from appliance.errors import AcmeConnectionError, AcmeError, AcmeProblemError, AcmeProtocolError, Problem
+from appliance.tls.peername import require_name
 
 USER_AGENT = "appliance (Twisted; treq)"
 MAX_ANSWER = 256 * 1024
@@ -87,6 +88,29 @@ def _trust(ca_file: Path | None) -> object:
     return _SystemAnd(certificates)
 
 
+@implementer(IPolicyForHTTPS)
+class _NamesRequired:
+    """A policy for TLS to CAs that also refuses certificates without names; see ``tls.peername``."""
+
+    def __init__(self, policy: BrowserLikePolicyForHTTPS) -> None:
+        self._policy = policy
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> _NameRequired:
+        return _NameRequired(self._policy.creatorForNetloc(hostname, port), hostname.decode("ascii"))
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _NameRequired:
+    def __init__(self, creator: IOpenSSLClientConnectionCreator, host: str) -> None:
+        self._creator = creator
+        self._host = host
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        connection: SSL.Connection = self._creator.clientConnectionForTLS(tlsProtocol)
+        require_name(connection, self._host)
+        return connection
+
+
 @implementer(IAgent)
 class CaAgent:
     """Verified HTTPS to CAs, over connections that are kept for a moment. ``close`` it when the service stops."""
@@ -95,7 +119,7 @@ class CaAgent:
         """``ca_file``: PEM certificates trusted beside the system's. Raises AcmeError when it cannot be used."""
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.cachedConnectionTimeout = IDLE_TIMEOUT
-        policy = BrowserLikePolicyForHTTPS(trustRoot=_trust(ca_file))
+        policy = _NamesRequired(BrowserLikePolicyForHTTPS(trustRoot=_trust(ca_file)))
         self._agent = Agent(reactor, policy, connectTimeout=CONNECT_TIMEOUT, pool=self._pool)
 
     def request(
@@ -352,8 +376,11 @@ CONNECTION_TROUBLE: tuple[tuple[type[BaseException], str], ...] = (
     (net.ConnectionRefusedError, "nothing listens there (connection refused)"),
     (net.TimeoutError, "connecting took too long; look at the route and the firewall"),
     (net.ConnectError, "no connection could be made"),
-    (VerificationError, "its TLS certificate is for another name; is acme.directory right?"),
-    (SSL.Error, "TLS failed; for a private CA, acme.ca_file must hold the root of its own certificate"),
+    (
+        SSL.Error,
+        "TLS failed; its certificate must be for the host in acme.directory, and for a private CA, acme.ca_file must"
+        " hold the root",
+    ),
     (net.ConnectionClosed, "it closed the connection before its answer was complete"),
 )
 """The first that fits is said."""

@@ -12,10 +12,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 from OpenSSL.crypto import X509
-from service_identity import CertificateError, VerificationError
-from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
-from service_identity.pyopenssl import extract_patterns
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -31,6 +27,7 @@ from zope.interface import implementer
 from appliance.deadlines import NEVER
 from appliance.errors import UpstreamError
 from appliance.proxy.connection import UpstreamConnection
+from appliance.tls.peername import require_name
 
 if TYPE_CHECKING:
     from appliance.proxy.pool import Pool
@@ -282,7 +279,6 @@ class UpstreamTls:
             certificates = x509.load_pem_x509_certificates(ca_file.read_bytes())
             trust = trustRootFromCertificates([_twisted_certificate(certificate) for certificate in certificates])
         self._host = host
-        self._service_id = IPAddress_ID(host) if isIPAddress(host) or isIPv6Address(host) else DNS_ID(host)
         self._options = optionsForClientTLS(host, trustRoot=trust, acceptableProtocols=_HTTP_1_1)
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
@@ -290,35 +286,19 @@ class UpstreamTls:
         connection: SSL.Connection = self._options.clientConnectionForTLS(tlsProtocol)
         wrapped = tlsProtocol.wrappedProtocol
         assert isinstance(wrapped, SecureConnection)
-        wrapped.handshake = handshake = _Handshake(connection)
-        # In place of Twisted's own callback, which takes a certificate that has no names at all for a good one.
-        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._verifier(handshake.mismatches))
+        wrapped.handshake = _Handshake(connection, self._host, require_name(connection, self._host))
         return connection
-
-    def _verifier(self, mismatches: list[str]) -> Callable[[SSL.Connection, X509, int, int, int], bool]:
-        """OpenSSL's question about each certificate of a chain; what is wrong with names goes to ``mismatches``."""
-
-        def verify(_connection: SSL.Connection, certificate: X509, _error: int, depth: int, good: int) -> bool:
-            if depth or not good:
-                return bool(good)
-            try:
-                verify_service_identity(extract_patterns(certificate), [self._service_id], [])
-            except (VerificationError, CertificateError):
-                mismatches.append(f"its certificate is not for {self._host}, but for {_names(certificate)}")
-                return False
-            return True
-
-        return verify
 
 
 class _Handshake:
-    """A handshake under way: OpenSSL's connection, and what is wrong with the names in the certificate."""
+    """A handshake under way: OpenSSL's connection, whom it is to, and a certificate refused for its names."""
 
-    __slots__ = ("connection", "mismatches")
+    __slots__ = ("connection", "host", "refused")
 
-    def __init__(self, connection: SSL.Connection) -> None:
+    def __init__(self, connection: SSL.Connection, host: str, refused: list[X509]) -> None:
         self.connection = connection
-        self.mismatches: list[str] = []
+        self.host = host
+        self.refused = refused
 
 
 def _twisted_certificate(certificate: x509.Certificate) -> Certificate:
@@ -335,8 +315,9 @@ def _connect_error(reason: Failure) -> str:
 
 def _handshake_error(reason: Failure, handshake: _Handshake | None) -> UpstreamError:
     """What went wrong, in words that say what to look at."""
-    if handshake is not None and handshake.mismatches:
-        return UpstreamError(TLS, handshake.mismatches[0])
+    if handshake is not None and handshake.refused:
+        names = _names(handshake.refused[0])
+        return UpstreamError(TLS, f"its certificate is not for {handshake.host}, but for {names}")
     error: Any = reason.value
     if not isinstance(error, SSL.Error):
         return UpstreamError(CONNECT, f"the TLS handshake was broken off: {reason.getErrorMessage()}")
