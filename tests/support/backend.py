@@ -50,6 +50,7 @@ class Backend:
         self._family = socket.AF_UNIX if path else socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listening: socket.socket | None = None
         self._open: set[socket.socket] = set()
+        self._stopped = False
         self._lock = threading.Lock()
 
     @property
@@ -60,6 +61,7 @@ class Backend:
 
     def start(self) -> Self:
         """Listen, on the same port as before if it did before."""
+        self._stopped = False
         self._listening = socket.socket(self._family)
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self._path is not None:
@@ -78,6 +80,7 @@ class Backend:
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         with self._lock:
+            self._stopped = True
             for connection in self._open:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
@@ -102,6 +105,8 @@ class Backend:
                 connection = self._tls.wrap_socket(raw, server_side=True)
                 with self._lock:
                     self._open.add(connection)
+                    if self._stopped:  # while the socket changed hands
+                        return
             self._answer(connection, ahead)
         except OSError:
             pass
