@@ -45,6 +45,7 @@ class Http2Connection:
         "_asked",
         "_closing",
         "_draining",
+        "_last_stream",
         "_preface",
         "_quiet",
         "_reading_stopped",
@@ -108,6 +109,8 @@ class Http2Connection:
         """Whether nothing was heard of the client since the deadline was set."""
         self._asked = False
         """Whether the client was sent a PING to see if it lives."""
+        self._last_stream = limits.requests_per_connection * 2 - 1
+        """When this one has been opened, it is enough."""
         self._unsent = 0
         self._written_unread = 0
         self._reading_stopped = False
@@ -159,7 +162,9 @@ class Http2Connection:
         except Http2ConnectionError as fault:
             self.fault(fault)
             return
-        if not self.engine.streams and (self.engine.peer_left or self._refusing):
+        if self.engine.last_stream >= self._last_stream and not self._draining:
+            self.drain()
+        elif not self.engine.streams and (self.engine.peer_left or self._refusing):
             self._close()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -205,8 +210,6 @@ class Http2Connection:
     def _open(self, stream_id: int, request: RequestHead | RequestError) -> Stream:
         if not self.engine.streams:
             self._renew_deadline()
-        if stream_id >= self.limits.requests_per_connection * 2 and not self._draining:
-            self.drain()
         if isinstance(request, RequestHead):
             request = copy_of(request)  # the engine may hand out the same one again
         return Stream(self, stream_id, request)
@@ -302,9 +305,9 @@ class Http2Connection:
 
     def fault(self, fault: Http2ConnectionError) -> None:
         """End the connection for what the client did."""
+        self._abandon()
         self.engine.refuse(fault.code, str(fault))
         self._end()
-        self._abandon()
 
     def _close(self) -> None:
         """End it with nothing under way."""

@@ -7,6 +7,7 @@ ends as RST_STREAM or, by a Http2ConnectionError that leaves `Engine.receive`, a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -60,7 +61,7 @@ _CONTINUATIONS = 32
 _REMEMBERED = 256
 
 
-class Engine:
+class Engine(ABC):
     """One connection's frames. Subclasses say what a field block is: `_block_received`.
 
     ``wake`` is called when there is something to send where there was nothing, ``full`` when there is a lot;
@@ -199,8 +200,9 @@ class Engine:
             self._take_back(stream.untaken)
         self.closed(stream)
 
+    @abstractmethod
     def closed(self, stream: FlowStream) -> None:
-        """For subclasses: a stream has left `streams`."""
+        """A stream has left `streams`."""
 
     def taken(self, stream: FlowStream, size: int) -> None:
         """DATA of so many bytes was dealt with; the peer may send as many more."""
@@ -274,7 +276,7 @@ class Engine:
         self._receive_window -= size
         if self._receive_window < 0:
             raise Http2ConnectionError(FLOW_CONTROL_ERROR, "more DATA than the connection's window allows")
-        data = without_padding(payload, flags) if flags & PADDED else payload
+        data = without_padding(payload) if flags & PADDED else payload
         stream = self.streams.get(stream_id)
         if stream is None or stream.remote_closed:
             self._take_back(size)
@@ -333,7 +335,7 @@ class Engine:
         if pieces:
             stream.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if stream.remote_closed and stream.id in self.streams:
-            stream.remote_ended()
+            stream.remote_ended(stream.trailers)
             if stream.local_closed and stream.id in self.streams:
                 self.patience.earn(SERVED)
                 self.forget(stream)
@@ -342,7 +344,7 @@ class Engine:
         if not stream_id:
             raise Http2ConnectionError(PROTOCOL_ERROR, "HEADERS on stream 0")
         if flags & PADDED:
-            payload = without_padding(payload, flags)
+            payload = without_padding(payload)
         depends_on = -1
         if flags & PRIORITISED:
             if len(payload) < 5:
@@ -375,18 +377,14 @@ class Engine:
             except Http2StreamError as fault:
                 self._stream_fault(stream_id, fault)
 
+    @abstractmethod
     def _block_received(self, stream_id: int, block: bytes, ended: bool) -> None:
-        """For subclasses: a whole field block came."""
-        raise NotImplementedError
+        """A whole field block came."""
 
     def _trailers_received(self, stream: Any, fields: Fields) -> None:
         """For subclasses: a stream's second field section came, with END_STREAM."""
-        pieces, stream.arrived = stream.arrived, None
-        if pieces:
-            stream.data_received(b"".join(pieces))
-        if stream.id in self.streams:
-            stream.trailers_received(fields)
-            self._remote_end(stream)
+        stream.trailers = fields
+        self._remote_end(stream)
 
     def _priority(self, flags: int, stream_id: int, payload: bytes) -> None:
         self.patience.spend(FRAME, "PRIORITY")
@@ -450,8 +448,9 @@ class Engine:
         self.peer_left = True
         self.went_away(long_in(payload) & MAX_STREAM)
 
+    @abstractmethod
     def went_away(self, last_stream: int) -> None:
-        """For subclasses: the peer will begin no streams, and deal with none of ours above this one."""
+        """The peer will begin no streams, and deal with none of ours above this one."""
 
     def _window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
         self.patience.spend(FRAME, "WINDOW_UPDATE")

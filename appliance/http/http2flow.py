@@ -19,6 +19,7 @@ from appliance.http.http2frames import (
     Http2StreamError,
     data_head,
 )
+from appliance.http.message import Fields
 
 _CRUMB = 1024
 """A DATA frame that the windows keep below this brings its client no credit (see `http2bounds`)."""
@@ -39,6 +40,7 @@ class FlowStream:
         "receive_window",
         "remote_closed",
         "send_window",
+        "trailers",
         "untaken",
     )
 
@@ -61,17 +63,16 @@ class FlowStream:
         """Whether the stream ends after that."""
         self.queued = False
         """Whether it waits for its turn."""
+        self.trailers: Fields = []
+        """What came after the peer's DATA."""
         self.local_closed = False
         self.remote_closed = False
 
     def data_received(self, data: bytes) -> None:
         """A piece of the peer's DATA, not empty."""
 
-    def remote_ended(self) -> None:
-        """The peer will send no more."""
-
-    def trailers_received(self, fields: list[tuple[bytes, bytes]]) -> None:
-        """A second field section, which ends the stream: ``remote_ended`` follows."""
+    def remote_ended(self, trailers: Fields) -> None:
+        """The peer will send no more; ``trailers`` is empty if it ended with DATA."""
 
     def was_reset(self, code: int) -> None:
         """The peer, or the engine because of what the peer did, has ended the stream."""

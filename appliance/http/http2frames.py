@@ -153,10 +153,8 @@ def long_in(payload: bytes) -> int:
     return number
 
 
-def without_padding(payload: bytes, flags: int) -> bytes:
-    """The payload of a DATA or HEADERS frame proper (section 6.1); raises Http2ConnectionError."""
-    if not flags & PADDED:
-        return payload
+def without_padding(payload: bytes) -> bytes:
+    """What a padded DATA or HEADERS frame is about (section 6.1); raises Http2ConnectionError."""
     if not payload:
         raise Http2ConnectionError(FRAME_SIZE_ERROR, "a padded frame without the padding's length")
     if payload[0] >= len(payload):

@@ -109,6 +109,9 @@ class ServerEngine(Engine):
         stream.closed()
         self._tell_closed()
 
+    def went_away(self, last_stream: int) -> None:
+        """See Engine; `peer_left` tells."""
+
     def _block_received(self, stream_id: int, block: bytes, ended: bool) -> None:
         stream: ServerStream | None = self.streams.get(stream_id)
         if stream is not None:

@@ -154,17 +154,14 @@ class Stream(ServerStream):
         if self._exchange is not None:
             self._exchange.body_received(data)
 
-    def remote_ended(self) -> None:
-        """See FlowStream."""
+    def remote_ended(self, trailers: Fields) -> None:
+        """See FlowStream. Trailers are not passed on, as HTTP/1.1's are not."""
         if 0 < self._expecting < inf:
             self._break(PROTOCOL_ERROR)
             return
         self._renew_deadline()
         if self._exchange is not None:
             self._exchange.body_ended()
-
-    def trailers_received(self, fields: Fields) -> None:
-        """See FlowStream. They are not passed on, as HTTP/1.1's are not."""
 
     def was_reset(self, code: int) -> None:
         """See FlowStream."""

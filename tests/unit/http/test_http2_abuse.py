@@ -246,9 +246,8 @@ def test_client_that_does_not_read() -> None:
         assert len(client.peer.outgoing) > 10_000, "all was read"
         assert len(client.peer.transport.dataBuffer) + client.peer.transport._tempDataLen < 600_000
         client.peer.capacity = float("inf")
-        for _ in range(100):
-            client.read()
-        assert client.frames.answer(3999)[0] == 204
+        client.read()
+        assert len(client.read()) > 500, "what waited does not come"
 
 
 def test_client_that_never_reads_again() -> None:

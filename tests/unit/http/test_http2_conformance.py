@@ -220,6 +220,13 @@ RULES: list[tuple[str, str, bytes, str]] = [
     ("8.2.2", "Upgrade", with_field(b"upgrade", b"websocket"), "resets PROTOCOL"),
     ("8.2.2", "TE other than trailers", with_field(b"te", b"gzip"), "resets PROTOCOL"),
     ("8.2.2", "TE: trailers", with_field(b"te", b"trailers"), "answers 200"),
+    ("8.2.2", "what concerns proxies is left out", with_field(b"proxy", b"http://evil"), "answers 200"),
+    (
+        "8.2",
+        "a malformed request in pieces",
+        frame(HEADERS, 1, 1, BLOCK) + frame(CONTINUATION, 4, 1, literal([(b"A", b"1")])),
+        "resets PROTOCOL",
+    ),
     # --- 8.3: pseudo fields
     ("8.3", "a pseudo field that is unknown", with_field(b":unknown", b"1"), "resets PROTOCOL"),
     ("8.3", "a response's pseudo field", headers(1, ((b":status", b"200"), *GET)), "resets PROTOCOL"),
@@ -246,6 +253,7 @@ RULES: list[tuple[str, str, bytes, str]] = [
     ),
     ("8.3.1", "Host like :authority", with_field(b"host", b"example.com"), "answers 200"),
     ("8.3.1", "Host unlike :authority", with_field(b"host", b"other.example"), "resets PROTOCOL"),
+    ("8.3.1", "two of Host", headers(1, (*GET, *[(b"host", b"example.com")] * 2)), "resets PROTOCOL"),
     ("8.3.1", "neither", headers(1, changed(GET, authority=None)), "answers 400"),
     # --- 8.1.1: content-length
     (
