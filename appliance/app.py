@@ -156,7 +156,13 @@ def build(
     operating = Operating(reactor, configuration, now, certificates, challenges, store, defer)
     install = operating.install
     usable = responders_for(configuration, [*responders, challenges, tls_challenges], reactor, defer)
-    renewal = _renewal(reactor, configuration, install, agents, usable, store, defer, now)
+
+    def make_issuer(authority: CertificateAuthority) -> Issuer:
+        agent = agents.get(authority.ca_file)
+        return Issuer(reactor, agent, authority, configuration.state_dir, usable, now=now, defer=defer)
+
+    issuers = [make_issuer(authority) for authority in configuration.acme.authorities]
+    renewal = _renewal(reactor, configuration, install, issuers, make_issuer, store, defer, now)
     redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
 
     def listeners(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> list[Listener]:
@@ -169,7 +175,7 @@ def build(
     announcing = _announcing(configuration, deadlines)
     http = listeners(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
     https = listeners(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
-    operating.attach(renewal, https)
+    operating.attach(renewal, issuers, make_issuer, http, https)
     appliance = Appliance(certificates, handler, admission, renewal, http, https, operating, watch)
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
@@ -202,29 +208,24 @@ def _renewal(
     reactor: Any,
     configuration: Configuration,
     install: Install,
-    agents: _Agents,
-    responders: Responders,
+    issuers: Sequence[Issuer],
+    make_issuer: Callable[[CertificateAuthority], Issuer],
     store: ICertificateStore,
     defer: Defer,
     now: Callable[[], datetime],
 ) -> RenewalService:
-    acme, state_dir = configuration.acme, configuration.state_dir
-
-    def issuer(authority: CertificateAuthority) -> Issuer:
-        agent = agents.get(authority.ca_file)
-        return Issuer(reactor, agent, authority, state_dir, responders, now=now, defer=defer)
-
+    acme = configuration.acme
     rehearsal = None
     if acme.rehearsal is not None:
-        rehearsal = issuer(CertificateAuthority(acme.rehearsal, acme.email, acme.agree_tos, acme.ca_file))
+        rehearsal = make_issuer(CertificateAuthority(acme.rehearsal, acme.email, acme.agree_tos, acme.ca_file))
     return RenewalService(
         reactor,
         now,
         store,
-        [issuer(authority) for authority in acme.authorities],
+        issuers,
         install,
         configuration.sites,
-        state_dir / "renewal",
+        configuration.state_dir / "renewal",
         defer,
         verify=site_context,
         rehearsal=rehearsal,

@@ -99,6 +99,7 @@ PURE = [
 
 ADAPTERS = [
     "appliance.acme.account",
+    "appliance.acme.accountops",
     "appliance.acme.challenges",
     "appliance.acme.client",
     "appliance.acme.dns.exec_hook",
@@ -187,13 +188,17 @@ SERVICES = [
     "appliance.listener",
     "appliance.ops.afterswap",
     "appliance.ops.alarm",
+    "appliance.ops.authorities",
+    "appliance.ops.authorityoperations",
     "appliance.ops.cli",
     "appliance.ops.control",
     "appliance.ops.deploy",
     "appliance.ops.examining",
     "appliance.ops.importing",
+    "appliance.ops.keeping",
     "appliance.ops.operating",
     "appliance.ops.operations",
+    "appliance.ops.rehearsal",
     "appliance.ops.running",
     "appliance.ops.watching",
 ]

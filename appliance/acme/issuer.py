@@ -100,6 +100,19 @@ class Issuer:
             self._account, self._forgotten = None, True
         return await self._order(await self._registered(), request, None, remember)
 
+    @property
+    def client(self) -> AcmeClient:
+        """The connection to the CA, for what is not an order."""
+        return self._client
+
+    async def account(self) -> Account:
+        """The account, registered if need be; raises as ``obtain`` does about the account."""
+        return await self._registered()
+
+    def adopt(self, account: Account) -> None:
+        """Go on with this account, which has a new key."""
+        self._account = account
+
     async def renewal_info(self, certificate: Certificate) -> tuple[RenewalInfo, float | None] | None:
         """What the CA suggests (RFC 9773 section 4.2), and its Retry-After in seconds; None if it suggests nothing.
 

@@ -98,6 +98,12 @@ class AccountKey:
         text = b"" if payload is None else _dump(payload)
         return _dump(_flattened(header, text, self._jwk, self._algorithm))
 
+    def take_over(self, account_url: str, old: AccountKey, *, url: str) -> dict[str, str]:
+        """The request to give this key to an account that has ``old``, for that to sign (section 7.3.5)."""
+        header = {"alg": self._algorithm.name, "jwk": self.public_jwk, "url": url}
+        payload = {"account": account_url, "oldKey": old.public_jwk}
+        return _flattened(header, _dump(payload), self._jwk, self._algorithm)
+
     def bind(self, kid: str, hmac_key: str, *, url: str) -> dict[str, str]:
         """``externalAccountBinding``: this key signed with the CA's HMAC key (section 7.3.4). Raises AcmeError."""
         secret = jwk.JWKOct(key=_hmac_secret(hmac_key))

@@ -1,4 +1,4 @@
-"""The alarm: looks at all sites once a minute, tells somebody, and remembers across restarts whom it has told."""
+"""The alarm: looks at all sites again and again, tells somebody, and remembers across restarts whom it has told."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from appliance.ops.notify import Notifier
 from appliance.ops.status import AfterSwap, Report
 from appliance.store import Defer
 
-INTERVAL = 60.0
+INTERVAL = 15.0
 """Seconds between two looks."""
 
 _log = Logger()
@@ -65,9 +65,12 @@ class AlarmService(Service):
 
     def concerns(self) -> dict[str, Concern]:
         """What is wrong now, by site."""
-        now = self._now()
-        found = ((each.site, concern(each, self._after_swap(each.site), now)) for each in self._reports())
+        found = ((each.site, self.concern_of(each)) for each in self._reports())
         return {site: wrong for site, wrong in found if wrong is not None}
+
+    def concern_of(self, report: Report) -> Concern | None:
+        """What is wrong with one."""
+        return concern(report, self._after_swap(report.site), self._now())
 
     async def look(self) -> None:
         """Tell what has not been told. Never raises."""

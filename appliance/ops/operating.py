@@ -13,16 +13,19 @@ from twisted.internet.interfaces import IListeningPort
 from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
 
 from appliance.acme.challenges import PendingChallenges
+from appliance.acme.issuer import Issuer
 from appliance.config import Configuration
 from appliance.listener import Listener
 from appliance.ops.afterswap import Installer
 from appliance.ops.alarm import AlarmService
-from appliance.ops.control import ControlService
+from appliance.ops.authorityoperations import AuthorityOperations
+from appliance.ops.control import Command, ControlService
 from appliance.ops.deploy import Deployer
 from appliance.ops.notify import Notifier
 from appliance.ops.operations import Operations, Renewals
 from appliance.ops.probe import Probes
-from appliance.ops.status import Extra, Upstream
+from appliance.ops.rehearsal import MakeIssuer, Rehearsal
+from appliance.ops.status import Extra, Report, Upstream
 from appliance.store import Defer
 from appliance.tls.snimap import SniMap
 
@@ -46,8 +49,11 @@ class Operating(MultiService):
         self._sites = {site.name: site for site in configuration.sites}
         self._now = now
         self._defer = defer
+        self._challenges = challenges
         self._probes = Probes(reactor, challenges)
         self._listeners: Sequence[Listener] = ()
+        self.commands: dict[str, Command] = {}
+        """What may be asked for over the socket, by name; others may add to it."""
         self.operations: Operations | None = None
         self.alarm: AlarmService | None = None
         deployer = Deployer(reactor, self._sites, configuration.state_dir, defer)
@@ -55,8 +61,15 @@ class Operating(MultiService):
         self.install = self.installer.install
         """Stands for ``SniMap.swap``."""
 
-    def attach(self, renewals: Renewals, https: Sequence[Listener]) -> None:
-        """Say whom the commands are about, and where TLS clients come in."""
+    def attach(
+        self,
+        renewals: Renewals,
+        issuers: Sequence[Issuer],
+        make_issuer: MakeIssuer,
+        http: Sequence[Listener],
+        https: Sequence[Listener],
+    ) -> None:
+        """Say whom the commands are about, and where clients come in; ``make_issuer`` is for rehearsals."""
         state_dir = self._configuration.state_dir
         self._listeners = https
         self.operations = Operations(renewals, self._now, state_dir, self._extra, self._probes)
@@ -70,7 +83,19 @@ class Operating(MultiService):
             self._defer,
         )
         self.alarm.setServiceParent(self)  # type: ignore[no-untyped-call]
-        control = ControlService(self._reactor, state_dir, self.operations.commands())
+        rehearsal = Rehearsal(
+            self._reactor,
+            self._configuration,
+            self._now,
+            self._challenges,
+            self._defer,
+            make_issuer,
+            lambda: self._open(http),
+        )
+        authorities = AuthorityOperations(self._configuration, renewals, issuers, rehearsal, self._defer)
+        self.commands.update(self.operations.commands())
+        self.commands.update(authorities.commands())
+        control = ControlService(self._reactor, state_dir, self.commands)
         control.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def stopService(self) -> Deferred[None]:
@@ -79,14 +104,18 @@ class Operating(MultiService):
         stopped: Deferred[None] = super().stopService()  # type: ignore[no-untyped-call]
         return stopped
 
-    def _extra(self, name: str) -> Extra:
-        routes = self._sites[name].routes if name in self._sites else ()
+    def _extra(self, report: Report) -> Extra:
+        routes = self._sites[report.site].routes if report.site in self._sites else ()
+        concern = self.alarm.concern_of(report) if self.alarm is not None else None
         upstreams = [Upstream(route.path, str(address)) for route in routes for address in route.upstreams]
-        return Extra(upstreams, self.installer.known(name))
+        return Extra(upstreams, self.installer.known(report.site), concern.text if concern is not None else "")
 
     def _open_ports(self) -> list[IListeningPort]:
-        """The TCP ports that anybody may open a TLS connection to: not those behind a balancer's PROXY protocol."""
+        return self._open(self._listeners)
+
+    def _open(self, listeners: Sequence[Listener]) -> list[IListeningPort]:
+        """The TCP ports that anybody may connect to: not those behind a balancer's PROXY protocol."""
         if self._configuration.listen.proxy_protocol_from:
             return []
-        ports = [listener.port for listener in self._listeners if listener.port is not None]
+        ports = [listener.port for listener in listeners if listener.port is not None]
         return [port for port in ports if isinstance(port.getHost(), IPv4Address | IPv6Address)]

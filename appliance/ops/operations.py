@@ -35,7 +35,7 @@ class Operations:
         renewals: Renewals,
         now: Callable[[], datetime],
         state_dir: Path,
-        extra: Callable[[str], Extra],
+        extra: Callable[[Report], Extra],
         probes: Probes,
     ) -> None:
         """``extra`` gives what else is known of a site."""
@@ -62,7 +62,7 @@ class Operations:
             reports,
             self._now(),
             running=True,
-            extras={report.site: self._extra(report.site) for report in reports},
+            extras={report.site: self._extra(report) for report in reports},
             pid=os.getpid(),
             started=self._started.isoformat(),
             state_dir=str(self._state_dir),

@@ -9,8 +9,9 @@ from datetime import datetime
 from appliance.clock import utc_now
 from appliance.errors import ApplianceError
 from appliance.ops import offline, table
+from appliance.ops.concern import concern
 from appliance.ops.controlclient import NotRunningError, act, ask
-from appliance.ops.status import Document, document
+from appliance.ops.status import AfterSwap, Document, Extra, document
 from appliance.ops.terminal import (
     FAILED,
     NOT_RUNNING,
@@ -99,10 +100,13 @@ def stored_status(told: Target, now: datetime) -> Document:
     """What the folder tells of a service that does not run. Raises StoreError."""
     stored = offline.read(told.state_dir)
     sites = told.configuration.sites if told.configuration is not None else offline.sites_by_folder(stored)
+    reports = offline.reports(stored, sites, now)
+    concerns = {report.site: concern(report, AfterSwap(), now) for report in reports}
     return document(
-        offline.reports(stored, sites, now),
+        reports,
         now,
         running=False,
+        extras={site: Extra(alarm=found.text) for site, found in concerns.items() if found is not None},
         state_dir=str(told.state_dir),
         complaints=list(stored.complaints),
     )

@@ -89,6 +89,8 @@ class Extra:
 
     upstreams: Sequence[Upstream] = ()
     after_swap: AfterSwap = field(factory=AfterSwap)
+    alarm: str = ""
+    """What is worth an alarm; empty if nothing is."""
 
 
 def document(
@@ -132,7 +134,7 @@ def site(report: Report, extra: Extra) -> Document:
         "last_success": _time(state.last_success),
         "issuer": state.authority,
         "problem": problem(state),
-        "alarm": report.alarm,
+        "alarm": extra.alarm or report.alarm,
         "history": [
             {"at": _time(each.at), "names": list(each.names), "authority": each.authority, "outcome": each.outcome}
             for each in state.history

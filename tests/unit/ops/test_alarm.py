@@ -74,7 +74,7 @@ class Watched:
         return service
 
     def hours(self, count: float) -> None:
-        self.clock.pump([INTERVAL] * int(count * 60))
+        self.clock.pump([INTERVAL] * int(count * 3600 / INTERVAL))
 
 
 @pytest.fixture
