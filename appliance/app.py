@@ -175,7 +175,7 @@ def build(
     announcing = _announcing(configuration, deadlines)
     http = listeners(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
     https = listeners(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
-    operating.attach(renewal, issuers, make_issuer, http, https)
+    operating.attach(renewal, issuers, make_issuer, http, https, upstreams)
     appliance = Appliance(certificates, handler, admission, renewal, http, https, operating, watch)
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor

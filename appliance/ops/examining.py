@@ -70,6 +70,7 @@ def doctor(options: argparse.Namespace) -> int:
         http_port=options.http_port,
         https_port=options.https_port,
         resolver=resolver,
+        dns_only=_by_dns(told, options.name),
     )
     findings = examine(patient)
     troubles = table.troubles(site) if site is not None else []
@@ -86,6 +87,12 @@ def _names(told: Target, name: str) -> tuple[str, ...]:
     """All names of a site that is called so, else the name itself."""
     sites = told.configuration.sites if told.configuration is not None else ()
     return next((site.names for site in sites if site.name == name), (name,))
+
+
+def _by_dns(told: Target, name: str) -> bool:
+    """Whether the site of that name proves itself by DNS-01 alone."""
+    sites = told.configuration.sites if told.configuration is not None else ()
+    return any(site.challenge == "dns-01" for site in sites if name in site.names)
 
 
 def _authority(told: Target) -> CertificateAuthority:

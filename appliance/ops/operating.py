@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,9 @@ from appliance.ops.notify import Notifier
 from appliance.ops.operations import Operations, Renewals
 from appliance.ops.probe import Probes
 from appliance.ops.rehearsal import MakeIssuer, Rehearsal
-from appliance.ops.status import Extra, Report, Upstream
+from appliance.ops.status import Address, Extra, Report
+from appliance.proxy.member import Member
+from appliance.proxy.upstream import Upstream
 from appliance.store import Defer
 from appliance.tls.snimap import SniMap
 
@@ -52,6 +54,7 @@ class Operating(MultiService):
         self._challenges = challenges
         self._probes = Probes(reactor, challenges)
         self._listeners: Sequence[Listener] = ()
+        self._upstreams: Mapping[tuple[str, str], Upstream] = {}
         self.commands: dict[str, Command] = {}
         """What may be asked for over the socket, by name; others may add to it."""
         self.operations: Operations | None = None
@@ -68,8 +71,13 @@ class Operating(MultiService):
         make_issuer: MakeIssuer,
         http: Sequence[Listener],
         https: Sequence[Listener],
+        upstreams: Mapping[tuple[str, str], Upstream],
     ) -> None:
-        """Say whom the commands are about, and where clients come in; ``make_issuer`` is for rehearsals."""
+        """Say whom the commands are about, where clients come in, and where they are sent on to.
+
+        ``make_issuer`` is for rehearsals; ``upstreams`` go by site and path.
+        """
+        self._upstreams = upstreams
         state_dir = self._configuration.state_dir
         self._listeners = https
         self.operations = Operations(renewals, self._now, state_dir, self._extra, self._probes)
@@ -105,9 +113,13 @@ class Operating(MultiService):
         return stopped
 
     def _extra(self, report: Report) -> Extra:
-        routes = self._sites[report.site].routes if report.site in self._sites else ()
+        upstreams = [
+            _address(path, member)
+            for (site, path), upstream in self._upstreams.items()
+            if site == report.site
+            for member in upstream.members
+        ]
         concern = self.alarm.concern_of(report) if self.alarm is not None else None
-        upstreams = [Upstream(route.path, str(address)) for route in routes for address in route.upstreams]
         return Extra(upstreams, self.installer.known(report.site), concern.text if concern is not None else "")
 
     def _open_ports(self) -> list[IListeningPort]:
@@ -119,3 +131,10 @@ class Operating(MultiService):
             return []
         ports = [listener.port for listener in listeners if listener.port is not None]
         return [port for port in ports if isinstance(port.getHost(), IPv4Address | IPv6Address)]
+
+
+def _address(path: str, member: Member) -> Address:
+    """One address, as requests find it."""
+    if member.accepting and member.healthy:
+        return Address(path, member.key, "in")
+    return Address(path, member.key, "out", str(member.refusal) if member.refusal is not None else "fails its checks")

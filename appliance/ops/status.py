@@ -57,14 +57,16 @@ class Report(Protocol):
 
 
 @frozen
-class Upstream:
+class Address:
     """One address behind a site."""
 
     path: str
     """The route's."""
     address: str
     state: str | None = None
-    """``in``, ``out`` or ``trial``, as its answers have shown; None while nothing is known."""
+    """``in`` or ``out``, as its answers have shown; None where nothing is known."""
+    reason: str = ""
+    """Why it is out."""
 
 
 @frozen
@@ -87,7 +89,7 @@ class AfterSwap:
 class Extra:
     """What other parts know of a site."""
 
-    upstreams: Sequence[Upstream] = ()
+    upstreams: Sequence[Address] = ()
     after_swap: AfterSwap = field(factory=AfterSwap)
     alarm: str = ""
     """What is worth an alarm; empty if nothing is."""

@@ -59,7 +59,7 @@ def show_site(status: Document, name: str, console: Console) -> bool:
     table.add_row("last order", f"{_utc(site['last_attempt'])}, last good one {_utc(site['last_success'])}")
     table.add_row("on the wire", _wire(site))
     for upstream in site["upstreams"]:
-        table.add_row("upstream", f"{upstream['path']} -> {upstream['address']} {upstream['state'] or ''}".rstrip())
+        table.add_row("upstream", f"{upstream['path']} -> {upstream['address']} {_state(upstream)}".rstrip())
     console.print(table)
     for line in troubles(site):
         console.print(Padding(Group(Text(line)), (1, 0, 0, 0)))
@@ -156,6 +156,10 @@ def _upstreams(site: Document) -> Text:
     if out:
         return Text(f"out: {', '.join(out)}", style="red")
     return Text(", ".join(dict.fromkeys(upstream["address"] for upstream in site["upstreams"])))
+
+
+def _state(upstream: Document) -> str:
+    return f"out: {upstream['reason']}" if upstream["state"] == "out" else upstream["state"] or ""
 
 
 def _wire(site: Document) -> Text:

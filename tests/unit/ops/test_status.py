@@ -15,7 +15,7 @@ from appliance.acme.losses import Loss
 from appliance.acme.state import Attempt, RenewalState
 from appliance.errors import Problem
 from appliance.ops import table
-from appliance.ops.status import AfterSwap, Document, Extra, Upstream, document
+from appliance.ops.status import Address, AfterSwap, Document, Extra, document
 from tests.support.certificates import make_certificate
 from tests.support.reports import NOW, MadeReport
 
@@ -54,13 +54,13 @@ def shown(status: Document, name: str | None = None, terminal: bool = False) -> 
 
 def test_a_good_site_has_everything_in_plain_values() -> None:
     """Serial in hexadecimal, times in ISO 8601, what is next and why."""
-    extra = Extra([Upstream("/", "http://127.0.0.1:8000", "in")], AfterSwap(NOW, "ab", "127.0.0.1 port 443"))
+    extra = Extra([Address("/", "http://127.0.0.1:8000", "in")], AfterSwap(NOW, "ab", "127.0.0.1 port 443"))
     site = made(GOOD, extra)["sites"][0]
     assert site["certificate"]["serial"] == f"{CERTIFICATE.serial:x}"
     assert site["certificate"]["not_after"] == "2027-01-21T12:00:00+00:00"
     assert site["next"] == {"step": "wait", "at": "2027-01-21T12:00:00+00:00", "reason": GOOD.next_step.reason}
     assert site["problem"] is None
-    assert site["upstreams"] == [{"path": "/", "address": "http://127.0.0.1:8000", "state": "in"}]
+    assert site["upstreams"] == [{"path": "/", "address": "http://127.0.0.1:8000", "state": "in", "reason": ""}]
     assert site["wire"]["serial"] == "ab"
 
 
@@ -115,8 +115,10 @@ def test_lines_of_other_sites(report: MadeReport, words: str) -> None:
 
 def test_an_upstream_that_is_out_is_named() -> None:
     """And those that are in are not called out."""
-    extra = Extra([Upstream("/", "http://a", "in"), Upstream("/", "http://b", "out")])
+    extra = Extra([Address("/", "http://a", "in"), Address("/", "http://b", "out")])
     assert "out: http://b" in shown(made(GOOD, extra))
+    extra = Extra([Address("/", "http://b", "out", "it refuses")])
+    assert "http://b out: it refuses" in shown(made(GOOD, extra), "one.test")
 
 
 def test_colour_is_for_terminals() -> None:
@@ -127,7 +129,7 @@ def test_colour_is_for_terminals() -> None:
 
 def test_one_site_in_full() -> None:
     """Found by any of its names: whole serial, issuer, dates, reason, what the wire showed."""
-    extra = Extra([Upstream("/", "http://a")], AfterSwap(NOW, "abc", "127.0.0.1 port 443"))
+    extra = Extra([Address("/", "http://a")], AfterSwap(NOW, "abc", "127.0.0.1 port 443"))
     text = shown(made(MadeReport(serving=CERTIFICATE, state=FAILED), extra), "www.one.test")
     for part in (f"{CERTIFICATE.serial:x}", CERTIFICATE.issuer, "/ -> http://a", "serial abc", "the last order failed"):
         assert part in text
