@@ -56,16 +56,17 @@ def listen(state_dir: Path) -> ListeningSocket:
     atomicfile.make_private_folder(state_dir)
     path = state_dir / NAME
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    made = ListeningSocket(listening, path, folder, f"/proc/self/fd/{folder}/.{secrets.token_hex(8)}.tmp")
     try:
-        folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        made = ListeningSocket(listening, path, folder, f"/proc/self/fd/{folder}/.{secrets.token_hex(8)}.tmp")
         listening.bind(made._temporary)
         listening.listen(BACKLOG)
-        listening.setblocking(False)
-        return made
     except OSError as error:
         listening.close()
+        made.remove()
         raise _refused(path, error) from error
+    listening.setblocking(False)
+    return made
 
 
 def _refused(path: Path, error: OSError) -> StoreError:

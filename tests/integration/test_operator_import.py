@@ -96,7 +96,9 @@ def test_caddys_certificate_is_taken_over(tmp_path: Path) -> None:
         )
         caddy = Program(["caddy", "run", "--config", tmp_path / "Caddyfile"], tmp_path / "caddy.log", folder=tmp_path)
         with caddy:
-            caddy.wait_for(lambda: list(storage.glob("certificates/*/one.test/one.test.json")), 30, "Caddy's certificate")
+            caddy.wait_for(
+                lambda: list(storage.glob("certificates/*/one.test/one.test.json")), 30, "Caddy's certificate"
+            )
         appliance.configure([(["one.test"], NOBODY)], pebble.directory_url, pebble.ca_file)
         done = run("import-caddy", storage, "--config", appliance.config)
         assert done.returncode == 0, done.stderr

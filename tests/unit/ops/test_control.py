@@ -218,11 +218,15 @@ def test_the_newest_of_two_is_found_and_the_older_does_not_take_its_name_away(tm
     assert any("another appliance runs" in (event.get("log_format") or "") for event in events)
 
 
-def test_a_folder_that_cannot_be_used_stops_nothing(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The service says so and runs without commands."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot create the folder"):
         controlsocket.listen(tmp_path / "file")
+    monkeypatch.setattr(controlsocket.socket.socket, "listen", unable)
+    with pytest.raises(StoreError, match="cannot listen on"):
+        controlsocket.listen(tmp_path)
+    monkeypatch.undo()
     (tmp_path / "control.sock").mkdir()
     made = controlsocket.listen(tmp_path)
     with pytest.raises(StoreError, match="no command will reach this process"):
@@ -238,6 +242,10 @@ def test_a_folder_that_cannot_be_used_stops_nothing(tmp_path: Path) -> None:
     finally:
         globalLogPublisher.removeObserver(events.append)
     assert any("no command will reach" in str(event.get("error", "")) for event in events)
+
+
+def unable(*_: object) -> None:
+    raise OSError(12, "Cannot allocate memory")
 
 
 def answering(folder: Path, answer: bytes) -> socket.socket:

@@ -43,6 +43,7 @@ def test_for_a_group(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir(mode=0o711)
     assert export(certificate, tmp_path / "there", OURS)
     assert mode(tmp_path / "there") == 0o711
+    assert not module._is_right(tmp_path / "there" / "gone", None)
     (tmp_path / "there" / KEY).chmod(0o600)
     assert export(certificate, tmp_path / "there", OURS)
     assert mode(tmp_path / "there" / KEY) == 0o640

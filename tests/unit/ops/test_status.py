@@ -97,6 +97,13 @@ def test_what_is_wrong_stands_below_the_table() -> None:
     assert "look at it" in text
 
 
+def test_lost_names_without_a_failed_order() -> None:
+    """After an order for the others went well."""
+    text = shown(made(MadeReport(state=evolve(FAILED, problem=""))))
+    assert "www.one.test is left out" in text
+    assert "the last order failed" not in text
+
+
 @pytest.mark.parametrize(
     ("report", "words"),
     [
