@@ -11,7 +11,7 @@ from appliance import __version__
 from appliance.config import Site
 from appliance.configfile import DEFAULT_FILE, load
 from appliance.errors import ConfigurationError
-from appliance.ops import authorities, examining, importing, keeping, running
+from appliance.ops import authorities, checkapp, examining, importing, keeping, running
 from appliance.ops.terminal import BAD_CONFIGURATION, EXIT_STATUS, FAILED, OK, add_command
 
 EXAMPLES = f"""\
@@ -20,6 +20,7 @@ examples:
   appliance status                       every site: certificate, next renewal, what went wrong
   appliance renew example.com            order now what has failed or is due
   appliance doctor example.com           why it fails: DNS, ports, the challenge, CAA, the CA, the clock
+  appliance check-app http://127.0.0.1:8000 --host example.com      what its application server is not told
   appliance import-certbot               take over certificates and accounts
 
 The service itself is run by twist:
@@ -74,5 +75,6 @@ def _parser() -> argparse.ArgumentParser:
     examining.add(commands)
     authorities.add(commands)
     keeping.add(commands)
+    checkapp.add(commands)
     importing.add(commands)
     return parser

@@ -61,10 +61,10 @@ def connect(appliance: Appliance, tls: ssl.SSLContext, data: bytes) -> Client | 
     return client
 
 
-def crowd(appliance: Appliance, root: bytes, data: bytes) -> list[Client]:
-    """A thousand clients come; those that got in."""
+def crowd(appliance: Appliance, root: bytes, data: bytes, count: int = CLIENTS) -> list[Client]:
+    """Clients come; those that got in."""
     tls = trusting(root)
-    came = [connect(appliance, tls, data) for _ in range(CLIENTS)]
+    came = [connect(appliance, tls, data) for _ in range(count)]
     return [client for client in came if client is not None]
 
 
@@ -124,7 +124,7 @@ def test_no_descriptors_for_the_application(start: Callable[[str], Appliance], r
     """With too many allowed in, connections to the application run short: 503 for those, and it is not to blame."""
     appliance = start("[limits]\nconnections = 1000\nconnections_per_client = 1000\n")
     with Clients() as clients:
-        inside = crowd(appliance, root, HALF)
+        inside = crowd(appliance, root, HALF, DESCRIPTORS)
         clients.add(*inside)
         for client in inside:
             client.send(b"\r\n")
