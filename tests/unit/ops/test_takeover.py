@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -78,3 +79,13 @@ def test_the_newest_account_of_each_ca_is_taken(tmp_path: Path) -> None:
     assert AccountFiles.of(tmp_path, "https://other.test/dir").load(NOW).url is None
     assert not any(each.taken for each in take_over(Found(accounts=accounts), tmp_path, (), (), NOW))
     assert all(each.taken for each in take_over(Found(accounts=accounts), tmp_path, (), (), NOW, force=True))
+
+
+def test_what_root_imports_belongs_to_the_folders_owner(tmp_path: Path) -> None:
+    """The service that is to read it does not run as root."""
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 12345, 12345)
+    found = Found(certificates=[certificate("one.test")], accounts=[FoundAccount(SOURCE, CA, AccountKey.generate())])
+    take_over(found, tmp_path, (), (), NOW)
+    owner = tmp_path.stat().st_uid
+    assert {path.stat().st_uid for path in tmp_path.rglob("*")} == {owner}
