@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
-import gc
 import sys
 from collections.abc import Sequence
 from typing import NoReturn, cast
