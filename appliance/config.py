@@ -122,7 +122,7 @@ class Listen:
     https: tuple[str, ...] = ("tcp:443",)
     proxy_protocol_from: tuple[str, ...] = ()
     """CIDR networks that must begin TCP connections with the PROXY protocol; then nobody else may connect."""
-    http2: bool = False
+    http2: bool = True
     """Whether ``https`` offers HTTP/2 beside HTTP/1.1."""
 
 

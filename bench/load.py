@@ -12,6 +12,7 @@ from pathlib import Path
 from attrs import frozen
 
 from bench.credentials import HOST
+from bench.h2load import CONNECTIONS, h2load_command, read_h2load
 from bench.origin import BODIES
 from bench.programs import BenchError, find_program, pinned
 
@@ -48,10 +49,14 @@ class Work:
     size: str
     path: str
     reuse: Reuse = Reuse.CONNECTION
+    streams: int = 0
+    """Requests at a time on each connection over HTTP/2; 0: this is HTTP/1.1."""
 
     @property
     def title(self) -> str:
         """One line for people."""
+        if self.streams:
+            return f"GET of {self.size} over HTTP/2, {CONNECTIONS} connections, {self.streams} at a time on each"
         return f"GET of {self.size}, {self.reuse.value}, {CONCURRENCY} at a time"
 
 
@@ -65,6 +70,8 @@ WORKS = {
         Work("1m", "1 MiB", "/1m"),
         Work("connect", "6 bytes", "/small", Reuse.NOTHING),
         Work("resume", "6 bytes", "/small", Reuse.SESSION),
+        Work("h2", "6 bytes", "/small", streams=32),
+        Work("h2-1m", "1 MiB", "/1m", streams=2),
     )
 }
 """All kinds of requests by name."""
@@ -90,10 +97,15 @@ def run_load(work: Work, port: int, seconds: int, core: int, folder: Path) -> Se
         timeout=seconds + 30,
         check=False,
     )
-    return read_result(ended.stdout, ended.stderr, len(BODIES[work.path]))
+    body = len(BODIES[work.path])
+    if work.streams:
+        return Served(read_h2load(ended.stdout, ended.stderr, body), seconds)
+    return read_result(ended.stdout, ended.stderr, body)
 
 
 def _command(work: Work, port: int, seconds: int) -> list[str]:
+    if work.streams:
+        return h2load_command(work.path, port, seconds, work.streams)
     if work.reuse is Reuse.NOTHING:
         return [sys.executable, "-I", str(NEW_CONNECTIONS), str(port), str(seconds), str(CONCURRENCY), HOST, work.path]
     wrk = find_program("wrk")

@@ -103,7 +103,7 @@ http {{
         keepalive_requests 1000000000;
     }}
     server {{
-        listen 127.0.0.1:{port} ssl backlog=4096;
+        listen 127.0.0.1:{port} ssl http2 backlog=4096;
         server_name {host};
         ssl_certificate {chain};
         ssl_certificate_key {key};
@@ -154,7 +154,7 @@ defaults
     timeout http-keep-alive 75s
     http-reuse always
 frontend tls
-    bind 127.0.0.1:{port} ssl crt {bundle} ssl-min-ver TLSv1.3 backlog 4096
+    bind 127.0.0.1:{port} ssl crt {bundle} alpn h2,http/1.1 ssl-min-ver TLSv1.3 backlog 4096
     option forwardfor
     http-request set-header X-Forwarded-Proto https
     http-request set-header X-Forwarded-Host %[req.hdr(Host)]
@@ -185,7 +185,7 @@ class Caddy(Packaged):
         level WARN
     }}
     servers {{
-        protocols h1
+        protocols h1 h2
     }}
 }}
 https://{host}:{port} {{
@@ -232,6 +232,9 @@ state_dir = "{state}"
 [listen]
 http = ["tcp:{http}:interface=127.0.0.1"]
 https = ["tcp:{port}:interface=127.0.0.1"]
+
+[limits]
+requests_per_connection = 1000000000
 
 [acme]
 directory = "https://127.0.0.1:1/directory"

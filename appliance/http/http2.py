@@ -32,6 +32,8 @@ from appliance.turn import Turn
 _LINGER_SECONDS: Final = 6.0  # more than the transport's own, which ends without a reset
 _PING_SECONDS: Final = 10.0
 _UNREAD_BYTES: Final = 256 * 1024
+_BACKLOG: Final = 1
+_UNREAD: Final = 2
 _ALIVE: Final = b"alive?\0\0"
 _DRAINING: Final = b"drained\0"
 
@@ -48,7 +50,7 @@ class Http2Connection:
         "_last_stream",
         "_preface",
         "_quiet",
-        "_reading_stopped",
+        "_reading_held",
         "_refusing",
         "_tell_gone",
         "_turn",
@@ -113,9 +115,10 @@ class Http2Connection:
         """When this one has been opened, it is enough."""
         self._unsent = 0
         self._written_unread = 0
-        self._reading_stopped = False
+        self._reading_held = 0
+        """Why nothing is read from the socket: `_BACKLOG`, `_UNREAD`, both, or neither."""
         self.engine = ServerEngine(
-            Patience(deadlines.seconds), self._wake, self._flush, limits, self._open, self._closed
+            Patience(deadlines.seconds), self._wake, self._flush, limits, self._open, self._closed, self._more
         )
         self.engine.ping_acknowledged = self._ping_acknowledged
 
@@ -158,10 +161,13 @@ class Http2Connection:
         try:
             if self._preface:
                 data = self._take_preface(data)
-            self.engine.receive(data)
+            more = self.engine.receive(data)
         except Http2ConnectionError as fault:
             self.fault(fault)
             return
+        if more:
+            self._hold_reading(_BACKLOG)
+            self._turn.at_end(self._go_on)
         if self.engine.last_stream >= self._last_stream and not self._draining:
             self.drain()
         elif not self.engine.streams and (self.engine.peer_left or self._refusing):
@@ -189,15 +195,30 @@ class Http2Connection:
         self.paused = False
         self._written_unread = 0
         self._renew_deadline()
-        if self._reading_stopped:
-            self._reading_stopped = False
-            self.transport.resumeProducing()
+        self._release_reading(_UNREAD)
         self.engine.sender.release()
 
     def stopProducing(self) -> None:
         """See IPushProducer: the connection is going; connectionLost tells the streams."""
 
     # --- input ---
+
+    def _go_on(self) -> None:
+        """Take the frames that the last turn left."""
+        if not self._closing:
+            self._release_reading(_BACKLOG)
+            self.dataReceived(b"")
+
+    def _hold_reading(self, reason: int) -> None:
+        if not self._reading_held:
+            self.transport.pauseProducing()
+        self._reading_held |= reason
+
+    def _release_reading(self, reason: int) -> None:
+        if self._reading_held:
+            self._reading_held &= ~reason
+            if not self._reading_held:
+                self.transport.resumeProducing()
 
     def _take_preface(self, data: bytes) -> bytes:
         """Check the bytes that every client begins with (section 3.4); what follows them."""
@@ -213,6 +234,16 @@ class Http2Connection:
         if isinstance(request, RequestHead):
             request = copy_of(request)  # the engine may hand out the same one again
         return Stream(self, stream_id, request)
+
+    def _more(self) -> None:
+        self._turn.at_end(self._begin_some)
+
+    def _begin_some(self) -> None:
+        if not self._closing:
+            try:
+                self.engine.begin_some()
+            except Http2ConnectionError as fault:
+                self.fault(fault)
 
     def _closed(self) -> None:
         """A stream has ended."""
@@ -245,9 +276,8 @@ class Http2Connection:
             self.transport.write(output)
             if self.paused:
                 self._written_unread += len(output)
-                if self._written_unread > _UNREAD_BYTES and not self._reading_stopped:
-                    self._reading_stopped = True  # answers are not read, so no more of them are made
-                    self.transport.pauseProducing()
+                if self._written_unread > _UNREAD_BYTES:
+                    self._hold_reading(_UNREAD)  # answers are not read, so no more of them are made
 
     # --- time ---
 
@@ -322,8 +352,7 @@ class Http2Connection:
             self._flush()
             self._unsent = 0
             self.deadline = self.deadlines.seconds() + _LINGER_SECONDS
-            if self._reading_stopped:
-                self.transport.resumeProducing()
+            self._release_reading(_BACKLOG | _UNREAD)
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 

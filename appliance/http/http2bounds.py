@@ -13,16 +13,16 @@ from appliance.http.http2frames import ENHANCE_YOUR_CALM, Http2ConnectionError
 
 FULL = 2000
 """Points of a fresh connection, and the most there can be."""
-A_SECOND = 40
+A_SECOND = 100
 """Points that a second brings back."""
 
 FRAME = 1
 """A frame that asks for attention only: PING, PRIORITY, an empty DATA, an unknown type, a WINDOW_UPDATE."""
 SETTINGS_FRAME = 8
 """Its values can concern every stream."""
-RESET = 8
+RESET = 16
 """A stream that ends before its answer, whoever ends it."""
-STALLED = 200
+STALLED = 400
 """A stream ended because its client kept its window shut."""
 
 SERVED = 10

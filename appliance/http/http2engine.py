@@ -57,6 +57,9 @@ CONNECTION_WINDOW = 1024 * 1024
 OUTPUT_BYTES: Final = 32 * 1024
 """So much output is not held back any longer for what else this turn of the reactor may bring."""
 
+FRAMES_AT_ONCE: Final = 1000
+"""Frames that are taken from one connection in a turn of the reactor. Small ones by the thousand delay nobody else."""
+
 _CONTINUATIONS = 32
 _REMEMBERED = 256
 
@@ -223,13 +226,18 @@ class Engine(ABC):
 
     # --- input ---
 
-    def receive(self, data: bytes) -> None:
-        """Take what came from the peer. Raises Http2ConnectionError."""
+    def receive(self, data: bytes) -> bool:
+        """Take what came from the peer, `FRAMES_AT_ONCE` at the most: whether some are left, for a call without data.
+
+        Raises Http2ConnectionError.
+        """
         if self._rest:
             data = self._rest + data
         position = 0
         size = len(data)
-        while size - position >= HEAD_BYTES:
+        left = FRAMES_AT_ONCE
+        while size - position >= HEAD_BYTES and left:
+            left -= 1
             high, length, kind, flags, stream_id = read_head(data, position)
             if high or length > FRAME_BYTES:
                 raise Http2ConnectionError(FRAME_SIZE_ERROR, "a frame larger than SETTINGS_MAX_FRAME_SIZE")
@@ -241,6 +249,7 @@ class Engine(ABC):
             self._take_frame(kind, flags, stream_id & MAX_STREAM, data[start:position])
         self._rest = data[position:] if position < size else b""
         self._read_over()
+        return not left
 
     def _take_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._block is not None:
@@ -326,12 +335,13 @@ class Engine(ABC):
             return
         gathering, self._gathering = self._gathering, []
         for stream in gathering:
-            pieces, stream.arrived = stream.arrived, None
-            if pieces is None:  # reset meanwhile
-                continue
-            self._hand_over(stream, pieces)
+            self._deliver(stream)
 
-    def _hand_over(self, stream: Any, pieces: list[bytes]) -> None:
+    def _deliver(self, stream: Any) -> None:
+        """Hand out what arrived for one stream."""
+        pieces, stream.arrived = stream.arrived, None
+        if pieces is None:  # it was reset
+            return
         if pieces:
             stream.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if stream.remote_closed and stream.id in self.streams:

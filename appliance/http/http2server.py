@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -29,6 +30,8 @@ from appliance.http.http2headers import FIELD_OVERHEAD, HeadReader, read_trailer
 from appliance.http.http2hpack import BlockReader
 from appliance.http.message import RequestHead
 
+_BEGUN_AT_ONCE = 16
+
 _HEADROOM = 64 * 1024
 """A header list that is too large is answered with 431, up to so many bytes more; then the connection ends."""
 
@@ -36,13 +39,16 @@ _HEADROOM = 64 * 1024
 class ServerStream(FlowStream):
     """A stream that a client opened."""
 
-    __slots__ = ()
+    __slots__ = ("begun",)
+
+    begun: bool
+    """Whether its turn to begin has come."""
 
     def begin(self) -> None:
         """The read that brought the head is over."""
 
     def start(self) -> None:
-        """So is what it brought of the body."""
+        """What it brought of the body was handed over too."""
 
     def closed(self) -> None:
         """The engine knows the stream no more."""
@@ -54,10 +60,12 @@ S = TypeVar("S", bound=ServerStream)
 class ServerEngine(Engine):
     """Frames of a client's connection. ``opened`` makes a stream of its id and head, or of why that is none.
 
-    Streams begin when the whole read was looked at: one that the same read resets has cost nothing by then.
+    Streams begin when the whole read was looked at, a few in each turn of the reactor: one that is reset meanwhile has
+    cost nothing, and many delay the other connections by moments only. ``more`` is called when some are left; it has
+    `begin_some` called in the next turn.
     """
 
-    __slots__ = ("_concurrent", "_last_served", "_opened", "_opening", "_reader", "_tell_closed")
+    __slots__ = ("_concurrent", "_last_served", "_more", "_opened", "_opening", "_reader", "_tell_closed", "_waiting")
 
     def __init__(
         self,
@@ -67,14 +75,18 @@ class ServerEngine(Engine):
         limits: Limits,
         opened: Callable[[int, RequestHead | RequestError], ServerStream],
         closed: Callable[[], None],
+        more: Callable[[], None],
     ) -> None:
         listed = limits.header_bytes + FIELD_OVERHEAD * limits.headers
         super().__init__(patience, wake, full, listed + _HEADROOM)
         self._opened = opened
         self._tell_closed = closed
         """Told when a stream was closed."""
+        self._more = more
         self._concurrent = limits.concurrent_streams
-        self._opening: list[ServerStream] = []
+        self._opening: deque[ServerStream] = deque()
+        self._waiting = False
+        """Whether some wait for the next turn."""
         self._last_served: int | None = None
         """The last stream that is served, once there is to be one."""
         self._reader = BlockReader(HeadReader(limits).read, listed + _HEADROOM)
@@ -155,22 +167,36 @@ class ServerEngine(Engine):
         stream.send_window = self.sender.initial_window
         stream.receive_window = STREAM_WINDOW
         stream.remote_closed = ended
+        stream.begun = False
         self.streams[stream_id] = stream
         self._opening.append(stream)
 
     def _read_over(self) -> None:
-        if self._opening:
-            self._begin()
+        if self._opening and not self._waiting:
+            self.begin_some()
         super()._read_over()
 
-    def _begin(self) -> None:
-        opening, self._opening = self._opening, []
-        streams = self.streams
-        for stream in opening:
+    def _deliver(self, stream: ServerStream) -> None:
+        if stream.begun:
+            super()._deliver(stream)
+
+    def begin_some(self) -> None:
+        """Begin the streams whose turn it is."""
+        opening, streams = self._opening, self.streams
+        left = _BEGUN_AT_ONCE
+        while opening and left:
+            stream = opening.popleft()
             if stream.id in streams:
-                stream.begin()
-                pieces, stream.arrived = stream.arrived, None
-                if pieces is not None and stream.id in streams:
-                    self._hand_over(stream, pieces)
-                if stream.id in streams:
-                    stream.start()
+                left -= 1
+                self._begin(stream)
+        self._waiting = bool(opening)
+        if opening:
+            self._more()
+
+    def _begin(self, stream: ServerStream) -> None:
+        stream.begun = True
+        stream.begin()
+        if stream.arrived is not None and stream.id in self.streams:
+            self._deliver(stream)
+        if stream.id in self.streams:
+            stream.start()
