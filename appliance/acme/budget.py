@@ -171,9 +171,7 @@ class Ledger:
         if len(recent) < use.rate.count:
             return None
         until = recent[-use.rate.count] + use.rate.period
-        return Hold(
-            until, f"{len(recent)} {use.what} within {_words(use.rate.period)} are as many as we allow ourselves"
-        )
+        return Hold(until, f"{len(recent)} {use.what} within {_words(use.rate.period)} are all we allow ourselves")
 
 
 def _uses(authority: str, kind: str, rate: Rate | None, subjects: Iterable[tuple[str, str]]) -> tuple[Use, ...]:

@@ -15,11 +15,15 @@ from appliance.acme.environment import Environment
 from appliance.acme.failure import VALIDATIONS, OrderTimeoutError, Trouble
 from appliance.acme.plan import Plan
 from appliance.acme.request import CertificateRequest, Unfinished
-from appliance.acme.schedule import LONGEST_RETRY_AFTER, SKEW
+from appliance.acme.schedule import LONGEST_RETRY_AFTER
 from appliance.acme.state import RenewalState
 from appliance.config import Site
 from appliance.errors import AcmeError, AcmeProblemError, OrderError
 from appliance.tls.certificate import Certificate
+
+
+SLOW_CLOCK = timedelta(days=2)
+"""How far our clock may be behind the CA's before its certificates are refused. They are kept until they are valid."""
 
 
 class Change(Protocol):
@@ -68,7 +72,7 @@ class Ordering:
             self._log.warn("{site}: ordered as if it replaced nothing: {error}", site=self._site.name, error=error)
             certificate = await self._obtain(plan, evolve(request, replaces=None))
         now = self._env.now()
-        certificate.check(plan.names, max(now, min(certificate.not_before, now + SKEW)))
+        certificate.check(plan.names, max(now, min(certificate.not_before, now + SLOW_CLOCK)))
         self._env.verify(certificate)
         return certificate
 

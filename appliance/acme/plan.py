@@ -108,8 +108,10 @@ def _postponed(
     certificate = situation.serving or situation.stored
     life = certificate.not_after - certificate.not_before if certificate is not None else None
     left = certificate.not_after - now if certificate is not None else None
+    if trouble.unreachable:
+        state = evolve(state, unreached=state.unreached + 1)
     delay = retry_delay(
-        max(1, state.failures),
+        state.unreached if trouble.unreachable else max(1, state.failures - state.unreached),
         random,
         life=life,
         left=left,

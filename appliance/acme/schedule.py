@@ -18,6 +18,7 @@ LONGEST_RETRY_AFTER = 7 * DAY
 
 _LADDER = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), DAY)
 _UNREACHABLE_FIRST, _UNREACHABLE_LONGEST = timedelta(seconds=5), timedelta(minutes=15)
+_UNREACHABLE_NO_HURRY = timedelta(hours=1)
 _HOUR = timedelta(hours=1)
 _SHORTEST = timedelta(seconds=1)
 _JITTER = 0.1
@@ -65,8 +66,8 @@ def retry_delay(
     1, 10, 100 minutes, then a day (Let's Encrypt's suggestion), give or take a tenth. For lives under ten days all
     are shorter in proportion, down to a second; and with the end in sight, never more than half of what is left, but
     not below an hour, the pace that a limit of five failed validations an hour allows for good. A CA that cannot be
-    reached counts no failures, so it is asked again after 5 s, 10 s, … a quarter of an hour: its return should not
-    go unnoticed for a day.
+    reached counts no failures, so it is asked again after 5 s, 10 s, … a quarter of an hour, or an hour while more than
+    a tenth of the life is left: its return should not go unnoticed for a day.
 
     :param failures: in a row, this one included, from 1.
     :param random: gives numbers from 0 to 1.
@@ -82,7 +83,9 @@ def retry_delay(
         return max(first, min(timedelta(seconds=min(retry_after, 1e9)), LONGEST_RETRY_AFTER))
     delay = _LADDER[min(failures, len(_LADDER)) - 1] * scale
     if unreachable:
-        delay = min(delay, _UNREACHABLE_LONGEST, _UNREACHABLE_FIRST * 2 ** min(failures - 1, 10))
+        hurry = life is None or left is None or left < life / 10
+        longest = _UNREACHABLE_LONGEST if hurry else _UNREACHABLE_NO_HURRY * scale
+        delay = min(delay, longest, _UNREACHABLE_FIRST * 2 ** min(failures - 1, 10))
     elif left is not None and left > timedelta(0):
         delay = min(delay, max(left / 2, _HOUR * scale))
     return max(_SHORTEST, delay) * (1 + _JITTER * (2 * random() - 1))

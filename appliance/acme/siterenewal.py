@@ -19,7 +19,7 @@ from appliance.acme.losses import Loss, still_lost
 from appliance.acme.ordering import Ordering
 from appliance.acme.plan import Plan, after_failure, plan_order
 from appliance.acme.pointing import INTERVAL, Pointing
-from appliance.acme.schedule import is_expiring, retry_delay
+from appliance.acme.schedule import SKEW, is_expiring, retry_delay
 from appliance.acme.sitecertificates import SiteCertificates
 from appliance.acme.state import Attempt, RenewalState
 from appliance.config import Site
@@ -348,7 +348,8 @@ class SiteRenewal:
         before, now, serving = self._state, self._env.now(), self._certificates.serving
         life = serving.not_after - serving.not_before if serving is not None else None
         left = serving.not_after - now if serving is not None else None
-        next_attempt = now + retry_delay(before.failures + 1, self._env.random, life=life, left=left)
+        failures = before.failures - before.unreached + 1
+        next_attempt = now + retry_delay(failures, self._env.random, life=life, left=left)
         self._state = evolve(before.begin(self.site.names, now, next_attempt), unfinished=plan.unfinished)
         self._demanded = ""
         if plan.unfinished is None:
@@ -406,9 +407,24 @@ class SiteRenewal:
     async def _store(self) -> None:
         if not await self._certificates.store():
             return
-        if self._certificates.serving is not self._certificates.stored:
+        stored = self._certificates.stored
+        if stored is not None and stored.not_before > self._env.now() + SKEW:
+            self._say_that_the_clock_is_slow(stored)
+            if stored is self._ordered and self._plan_made is not None:
+                self._ordered = None
+                self._succeeded(stored, self._plan_made)
+        elif self._certificates.serving is not stored:
             await self._install()
         await self._save_state()
+
+    def _say_that_the_clock_is_slow(self, certificate: Certificate) -> None:
+        self._log.critical(
+            "{site}: THIS MACHINE'S CLOCK IS WRONG: the new certificate is not valid before {begin:%Y-%m-%d %H:%M:%S}"
+            " UTC, and CAs do not issue in advance. It is served from then on; until then {meanwhile}",
+            site=self.site.name,
+            begin=certificate.not_before,
+            meanwhile=self._certificates.meanwhile(),
+        )
 
     async def _install(self) -> None:
         ordered, self._ordered = self._ordered, None

@@ -53,6 +53,8 @@ class RenewalState:
     last_success: datetime | None = None
     failures: int = 0
     """Attempts in a row that brought no certificate. One is counted when it begins: a crash is a failure."""
+    unreached: int = 0
+    """How many of these never reached the CA, so that they say nothing about the next one."""
     problem: str = ""
     """What went wrong last, in words for the operator; empty after a success."""
     document: Problem | None = None
@@ -147,12 +149,17 @@ class RenewalState:
         return inquiry
 
     def remember(self, attempt: Attempt) -> RenewalState:
-        """Add to the history."""
-        return evolve(self, history=(*self.history, attempt)[-MAX_HISTORY:])
+        """Add to the history; of failures that repeat each other, the latest stands for all."""
+        earlier = self.history
+        if attempt.outcome and earlier and evolve(earlier[-1], at=attempt.at) == attempt:
+            earlier = earlier[:-1]
+        return evolve(self, history=(*earlier, attempt)[-MAX_HISTORY:])
 
     def to_json(self) -> bytes:
         """For the disk, and for a human who looks there. With the key of an unfinished order: 0600."""
-        return json.dumps({"version": _VERSION, **record.dump(self)}, indent=2).encode() + b"\n"
+        fields = {"version": _VERSION, **record.dump(self)}
+        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items())
+        return f"{{\n{lines}\n}}\n".encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> RenewalState:

@@ -8,9 +8,12 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.acme.ari import Inquiry, Suggestion
 from appliance.acme.decision import Situation, Step, choose, covered, decide
+from appliance.acme.losses import Loss
 from appliance.acme.schedule import SKEW
 from appliance.acme.state import RenewalState
+from appliance.errors import Problem
 from appliance.tls.certificate import Certificate
 from tests.support.certificates import make_certificate, make_key
 
@@ -195,3 +198,90 @@ def test_choose_nothing() -> None:
 def test_covered() -> None:
     """The names that a certificate covers, in the site's order."""
     assert covered(certificate(("b.example",)), NAMES) == ("b.example",)
+
+
+# Renewal information
+
+
+def asked(serving: Certificate, suggestion: Suggestion | None, again: timedelta = HOUR) -> Situation:
+    state = RenewalState(inquiry=Inquiry(f"{serving.serial:x}", NOW + again, suggestion))
+    return Situation(NAMES, state, stored=serving, serving=serving, asks=True)
+
+
+def suggestion(start: timedelta, *, overdue: bool = False, heard: timedelta = HOUR) -> Suggestion:
+    """A window of two days whose middle was drawn."""
+    return Suggestion(NOW + start, NOW + start + 2 * DAY, NOW + start + DAY, NOW - heard, overdue)
+
+
+def test_asks_first() -> None:
+    """A certificate that nobody was asked about is asked about before anything is ordered; an expired one is not."""
+    check(Situation(NAMES, stored=OLD, serving=OLD, asks=True), Step.ASK)
+    check(Situation(NAMES, stored=EXPIRED, serving=EXPIRED, asks=True), Step.RENEW)
+    check(Situation(NAMES, asks=True), Step.RENEW)
+    other = evolve(asked(FRESH, None), stored=OLD, serving=OLD)
+    check(other, Step.ASK)
+
+
+def test_asks_again() -> None:
+    """At the time that was set, unless the clock was set back since; the wait is cut short for it."""
+    check(asked(FRESH, None, again=timedelta(0)), Step.ASK)
+    check(asked(FRESH, None, again=3 * DAY), Step.ASK)
+    action = decide(asked(FRESH, None), NOW)
+    assert (action.step, action.at, action.look) == (Step.WAIT, NOW + 50 * DAY, NOW + HOUR)
+    assert decide(asked(EXPIRING, suggestion(DAY), again=11 * HOUR), NOW).step is Step.RENEW
+
+
+def test_suggested_moment() -> None:
+    """It goes before the certificate's age, both ways, but not beyond the last safe moment."""
+    check(asked(FRESH, suggestion(5 * DAY)), Step.WAIT, NOW + 6 * DAY, "from 2027-06-06 00:00 to 2027-06-08 00:00 UTC")
+    check(asked(OLD, suggestion(DAY)), Step.WAIT, NOW + 2 * DAY, "suggests")
+    check(asked(FRESH, suggestion(75 * DAY)), Step.WAIT, NOW + 62 * DAY, "suggests")
+    check(asked(FRESH, suggestion(-DAY)), Step.RENEW, reason="suggests")
+
+
+def test_overdue_window() -> None:
+    """At once, and the reason says so."""
+    check(asked(FRESH, suggestion(-9 * DAY, overdue=True)), Step.RENEW, reason="its window was over already")
+
+
+def test_suggestion_grows_old() -> None:
+    """A CA that has not answered for days has lost its say."""
+    check(asked(FRESH, suggestion(5 * DAY, heard=3 * DAY)), Step.WAIT, NOW + 50 * DAY, "a third")
+
+
+# Lost names, operators, clocks
+
+
+def test_lost_name_is_tried_again() -> None:
+    """What is in service lacks it: nothing before its time, then all names."""
+    one = certificate(("a.example",))
+    loss = Loss("b.example", 1, Problem("dns", "NXDOMAIN"), NOW + HOUR)
+    situation = Situation(NAMES, RenewalState(losses=(loss,)), stored=one, serving=one)
+    check(situation, Step.WAIT, NOW + HOUR, "b.example, which could not be validated, is tried again")
+    due = evolve(situation, state=RenewalState(losses=(evolve(loss, next_attempt=NOW),)))
+    check(due, Step.RENEW, reason="does not cover b.example")
+
+
+def test_demanded() -> None:
+    """An operator's wish makes it due, but does not lift what the CA said."""
+    wish = Situation(NAMES, stored=FRESH, serving=FRESH, demanded="because")
+    check(wish, Step.RENEW, reason="because")
+    limited = evolve(FAILED, retry_after=True)
+    check(evolve(wish, state=limited), Step.WAIT, NOW + HOUR, "because; after 2 failures in a row not before then")
+
+
+def test_words_for_waits_without_failures() -> None:
+    """What a budget or an operator said is told instead."""
+    held = RenewalState(names=NAMES).hold(NOW + HOUR, "4 are enough;")
+    check(
+        Situation(NAMES, held), Step.WAIT, NOW + HOUR, "there is no certificate; 4 are enough; not before then"
+    )
+
+
+def test_gathered() -> None:
+    """After a jump of the clock what is due is spread; a wish is not, nor is a time beyond reason kept."""
+    jumped = Situation(NAMES, stored=OLD, serving=OLD, gathered=NOW + HOUR)
+    check(jumped, Step.WAIT, NOW + HOUR, "the clock has jumped")
+    check(evolve(jumped, demanded="because"), Step.RENEW)
+    check(evolve(jumped, gathered=NOW - HOUR), Step.RENEW)
+    check(evolve(jumped, gathered=NOW + 300 * DAY), Step.RENEW)

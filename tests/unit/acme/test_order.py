@@ -19,6 +19,7 @@ from appliance.acme.order import (
     advice,
     certificate_request,
     choose,
+    ends_at,
     failed,
     failure,
     identifiers,
@@ -29,6 +30,8 @@ from appliance.acme.order import (
     unsuited,
 )
 from appliance.errors import AcmeProblemError, AcmeProtocolError, Problem
+from appliance.tls.certificate import Certificate
+from tests.support.certificates import make_certificate
 
 NAMES = ["a.test", "*.b.test"]
 
@@ -205,3 +208,12 @@ def test_advice_depends_on_the_challenge(kind: str, code: str, words: str) -> No
     """Whoever uses DNS-01 is not sent to look at ports."""
     error = failed(["*.a.test"], {"*.a.test": Problem(f"urn:ietf:params:acme:error:{code}", "x")}, {"*.a.test": kind})
     assert words in str(error)
+
+
+def test_chains_by_their_top() -> None:
+    """A chain ends at the issuer of its topmost certificate, by that one's common name."""
+    certificate = make_certificate(["a.test"])
+    assert ends_at(certificate, "Test Root")
+    assert not ends_at(certificate, "Other Root")
+    below = Certificate(certificate.key, certificate.leaf, (make_certificate(["b.test"], self_signed=True).leaf,))
+    assert ends_at(below, "b.test")

@@ -437,7 +437,7 @@ def test_unreachable_ca_is_asked_soon_again(world: World) -> None:
     [
         (lambda world: world.certificate("other.example"), "does not cover a.example"),
         (lambda world: world.certificate("a.example", begun=91 * DAY), "expired"),
-        (lambda world: world.certificate("a.example", begun=-HOUR), "not valid before"),
+        (lambda world: world.certificate("a.example", begun=-3 * DAY), "not valid before"),
         (
             lambda world: Certificate(make_certificate(["x"]).key, world.certificate("a.example").leaf),
             "private key does not belong",
@@ -462,6 +462,18 @@ def test_ca_clock_a_little_ahead(world: World) -> None:
     world.answers["a.example"] = lambda names: world.certificate("a.example", begun=-120)
     world.start("a.example")
     assert "a.example" in world.served
+
+
+def test_ca_clock_far_ahead(world: World) -> None:
+    """Our clock is a day behind: what was ordered is not thrown away, but kept until it may be served."""
+    world.answers["a.example"] = lambda names: world.certificate("a.example", begun=-DAY)
+    world.start("a.example")
+    assert world.served == {}
+    assert any("CLOCK IS WRONG" in line for line in world.log)
+    assert (world.state("a.example").failures, world.state("a.example").running) == (0, False)
+    world.pass_time(DAY)
+    assert "a.example" in world.served
+    assert len(world.orders) == 1
 
 
 def test_openssl_refuses_before_storing(world: World) -> None:

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.acme.schedule import LONGEST_RETRY_AFTER, is_expiring, is_valid, next_renewal, retry_delay
+from appliance.acme.schedule import (
+    LONGEST_RETRY_AFTER,
+    is_expiring,
+    is_valid,
+    last_safe_moment,
+    next_renewal,
+    retry_delay,
+)
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1))
@@ -46,6 +53,11 @@ def test_expiring() -> None:
     assert not is_expiring(START, end, end - DAY - SECOND)
     assert is_expiring(START, end, end - DAY)
     assert is_expiring(START, end, end + DAY)
+
+
+def test_last_safe_moment() -> None:
+    """A fifth of the life is left."""
+    assert last_safe_moment(START, START + 10 * DAY) == START + 8 * DAY
 
 
 def test_valid() -> None:
@@ -118,6 +130,8 @@ def test_unreachable() -> None:
     """A CA that does not answer is asked again soon, and every quarter of an hour in the end."""
     delays = [retry_delay(n, no_jitter, unreachable=True) for n in (1, 2, 3, 50, 10**6)]
     assert delays == [5 * SECOND, 10 * SECOND, 20 * SECOND, 15 * MINUTE, 15 * MINUTE]
+    assert retry_delay(50, no_jitter, unreachable=True, life=90 * DAY, left=10 * DAY) == HOUR, "no hurry yet"
+    assert retry_delay(50, no_jitter, unreachable=True, life=90 * DAY, left=8 * DAY) == 15 * MINUTE
     assert retry_delay(1, no_jitter, unreachable=True, life=MINUTE, left=SECOND) == SECOND
 
 

@@ -8,15 +8,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.acme.state import RESTART_PATIENCE, RenewalState, StateFolder
-from appliance.errors import StoreError
+from appliance.acme.ari import Inquiry, Suggestion
+from appliance.acme.fallback import AuthorityRecord
+from appliance.acme.losses import Loss
+from appliance.acme.request import Unfinished
+from appliance.acme.state import RESTART_PATIENCE, STOP_PATIENCE, Attempt, RenewalState, StateFolder
+from appliance.errors import Problem, StoreError
+from tests.support.certificates import make_certificate
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 FAILED = RenewalState().begin(["a.example"], NOW, NOW + MINUTE).fail("no", NOW + DAY)
+ORDER = Unfinished("ca", ("a.example",), "key", NOW, url="https://ca.example/order/1")
+LOSS = Loss("a.example", 2, Problem("dns", "no"), NOW + DAY)
 times = st.none() | st.datetimes(timezones=st.just(UTC))
 states = st.builds(
     RenewalState,
@@ -28,6 +36,12 @@ states = st.builds(
     next_attempt=times,
     retry_after=st.booleans(),
     running=st.booleans(),
+    losses=st.sampled_from([(), (LOSS,)]),
+    unfinished=st.sampled_from([None, ORDER, evolve(ORDER, url=None)]),
+    authorities=st.sampled_from([{}, {"ca": AuthorityRecord(3, NOW)}]),
+    inquiry=st.sampled_from([None, Inquiry("ab", NOW, Suggestion(NOW, NOW, NOW, NOW))]),
+    document=st.sampled_from([None, Problem("dns", "no", 0, 1.5, "a.example", (Problem("x", "y"),))]),
+    history=st.sampled_from([(), (Attempt(NOW, ("a.example",), "ca", "no"),)]),
 )
 
 
@@ -66,6 +80,69 @@ def test_restart_keeps_what_matters() -> None:
         RenewalState(last_attempt=NOW),
     ):
         assert state.restart() == state
+
+
+def test_restart_with_an_order() -> None:
+    """An order that was under way is gone on with at once; one that the CA may have is not repeated soon."""
+    begun = RenewalState().begin(["a.example"], NOW, NOW + MINUTE)
+    assert evolve(begun, unfinished=ORDER).restart().next_attempt is None
+    unknown = evolve(begun, unfinished=evolve(ORDER, url=None))
+    assert unknown.restart().next_attempt == NOW + 10 * MINUTE
+    seconds = evolve(unknown, next_attempt=NOW + MINUTE / 60)
+    assert seconds.restart().next_attempt == NOW + MINUTE / 6, "certificates that live for seconds"
+    late = evolve(unknown, next_attempt=NOW + DAY)
+    assert late.restart().next_attempt == NOW + DAY
+
+
+def test_orderly_stop_with_an_order() -> None:
+    """As after a crash, when the CA's answer was still to come."""
+    begun = RenewalState().begin(["a.example"], NOW, NOW + MINUTE)
+    assert evolve(begun, unfinished=ORDER).interrupt(NOW).next_attempt == NOW + STOP_PATIENCE
+    assert evolve(begun, unfinished=evolve(ORDER, url=None)).interrupt(NOW).next_attempt == NOW + 10 * MINUTE
+
+
+def test_restart_tries_lost_names_soon() -> None:
+    """As for sites; but not before the time that the CA named."""
+    limited = evolve(LOSS, name="b.example", problem=Problem("rateLimited", "no", retry_after=9.0))
+    restarted = evolve(FAILED, losses=(LOSS, limited)).restart()
+    assert restarted.losses == (evolve(LOSS, next_attempt=NOW + RESTART_PATIENCE), limited)
+    assert RenewalState(losses=(LOSS,)).restart().losses == (LOSS,)
+
+
+def test_held() -> None:
+    """What a budget or an operator said outlives restarts, and is no failure."""
+    held = RenewalState(last_attempt=NOW).hold(NOW + DAY, "enough;")
+    assert held.restart() == held
+    assert held.failures == 0
+    assert held.begin(["a.example"], NOW, NOW).waiting == ""
+
+
+def test_success_with_losses() -> None:
+    """What was said about the names that are missing stays."""
+    done = FAILED.succeed(NOW, "ca", (LOSS,))
+    assert (done.losses, done.problem, done.authority, done.failures) == ((LOSS,), "no", "ca", 0)
+    assert FAILED.succeed(NOW).problem == ""
+
+
+def test_inquiries_are_about_one_certificate() -> None:
+    """What was said about another one does not count."""
+    certificate = make_certificate(["a.example"])
+    inquiry = Inquiry(f"{certificate.serial:x}", NOW)
+    assert RenewalState(inquiry=inquiry).inquiry_of(certificate) is inquiry
+    assert RenewalState(inquiry=evolve(inquiry, serial="1")).inquiry_of(certificate) is None
+    assert RenewalState(inquiry=inquiry).inquiry_of(None) is None
+
+
+def test_history() -> None:
+    """The newest ones; the same failure again and again is told once."""
+    state = RenewalState()
+    for number in range(30):
+        state = state.remember(Attempt(NOW, ("a.example",), "ca", f"{number}"))
+    assert [attempt.outcome for attempt in state.history] == [str(number) for number in range(10, 30)]
+    again = state.remember(Attempt(NOW + DAY, ("a.example",), "ca", "29"))
+    assert again.history == (*state.history[:-1], Attempt(NOW + DAY, ("a.example",), "ca", "29"))
+    good = Attempt(NOW, ("a.example",), "ca", "")
+    assert len(RenewalState().remember(good).remember(good).history) == 2
 
 
 VALID = json.loads(FAILED.to_json())
