@@ -171,6 +171,7 @@ ADAPTERS = [
 PROXY = [
     "appliance.http.http2",
     "appliance.http.http2stream",
+    "appliance.http.http2tunnel",
     "appliance.http.server",
     "appliance.proxy.dial",
     "appliance.proxy.handler",

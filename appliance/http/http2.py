@@ -23,6 +23,7 @@ from appliance.http.http2frames import NO_ERROR, PREFACE, PROTOCOL_ERROR, Http2C
 from appliance.http.http2headers import copy_of
 from appliance.http.http2server import ServerEngine
 from appliance.http.http2stream import Stream
+from appliance.http.http2tunnel import TunnelStream
 from appliance.http.message import RequestHead
 from appliance.http.record import Observer
 from appliance.http.serving import Handler
@@ -233,6 +234,8 @@ class Http2Connection:
             self._renew_deadline()
         if isinstance(request, RequestHead):
             request = copy_of(request)  # the engine may hand out the same one again
+            if request.upgrade:
+                return TunnelStream(self, stream_id, request)
         return Stream(self, stream_id, request)
 
     def _more(self) -> None:

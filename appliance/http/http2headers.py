@@ -72,7 +72,7 @@ class HeadReader:
             raise RequestError(431, f"more than {limits.headers} header fields")
         request = self._take_pseudo(pseudo)
         _take_fields(request, regular)
-        if ended:
+        if ended or request.upgrade:
             if request.framing > 0:
                 raise malformed("a content-length, and no content")
             request.framing = NO_BODY
@@ -80,9 +80,10 @@ class HeadReader:
 
     def _take_pseudo(self, pseudo: dict[bytes, bytes]) -> RequestHead:
         method, scheme, target = pseudo.get(b":method"), pseudo.get(b":scheme"), pseudo.get(b":path")
-        if method == b"CONNECT":
+        protocol = pseudo.get(b":protocol")
+        if method == b"CONNECT" and protocol is None:
             raise RequestError(405, "CONNECT is not served here")
-        if b":protocol" in pseudo:
+        if method != b"CONNECT" and protocol is not None:
             raise malformed(":protocol without CONNECT")
         if method is None or scheme is None or target is None:
             raise malformed("a request without :method, :scheme or :path")
@@ -96,7 +97,13 @@ class HeadReader:
             raise RequestError(501, "unknown method")
         if len(target) > self._limits.target_bytes:
             raise RequestError(414, f"request target longer than {self._limits.target_bytes} bytes")
-        request = RequestHead(method, target, 1)
+        if protocol is None:
+            request = RequestHead(method, target, 1)
+        elif protocol == b"websocket":  # to an application, an upgrade (RFC 8441 section 5)
+            request = RequestHead(b"GET", target, 1)
+            request.upgrade = protocol
+        else:
+            raise RequestError(501, "unknown protocol")
         request.authority = pseudo.get(b":authority", b"")
         return request
 
@@ -110,6 +117,7 @@ def copy_of(request: RequestHead) -> RequestHead:
     made.host = request.host
     made.framing = request.framing
     made.expects_continue = request.expects_continue
+    made.upgrade = request.upgrade
     return made
 
 

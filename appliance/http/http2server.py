@@ -12,6 +12,7 @@ from appliance.http.http2bounds import FRAME, RESET, Patience
 from appliance.http.http2engine import STREAM_WINDOW, Engine
 from appliance.http.http2flow import FlowStream
 from appliance.http.http2frames import (
+    ENABLE_CONNECT_PROTOCOL,
     INITIAL_WINDOW_SIZE,
     MAX_CONCURRENT_STREAMS,
     MAX_HEADER_LIST_SIZE,
@@ -40,6 +41,9 @@ class ServerStream(FlowStream):
     """A stream that a client opened."""
 
     __slots__ = ("begun",)
+
+    half_closes = False
+    """Whether our end of the stream leaves the client's open, as a tunnel's does."""
 
     begun: bool
     """Whether its turn to begin has come."""
@@ -95,6 +99,7 @@ class ServerEngine(Engine):
                 MAX_CONCURRENT_STREAMS: self._concurrent,
                 INITIAL_WINDOW_SIZE: STREAM_WINDOW,
                 MAX_HEADER_LIST_SIZE: listed,
+                ENABLE_CONNECT_PROTOCOL: 1,
                 NO_RFC7540_PRIORITIES: 1,
             }
         )
@@ -112,7 +117,8 @@ class ServerEngine(Engine):
     def local_ended(self, stream: FlowStream) -> None:
         """See Engine; a client that still sends its request is told that nobody reads it (section 8.1)."""
         super().local_ended(stream)
-        if stream.id in self.streams:
+        assert isinstance(stream, ServerStream)
+        if stream.id in self.streams and not stream.half_closes:
             self.reset(stream, NO_ERROR)
 
     def closed(self, stream: FlowStream) -> None:

@@ -287,20 +287,16 @@ class Stream(ServerStream):
             self._engine.reset(self, INTERNAL_ERROR)
 
     def switch(self, response: ResponseHead) -> None:
-        """Never called: no request over HTTP/2 asks for another protocol."""
+        """Never called, nor are the next ones: only a `http2tunnel.TunnelStream` asks for another protocol."""
         raise NotImplementedError
 
-    def tunnel_data(self, data: bytes) -> None:
-        """See switch."""
-        raise NotImplementedError
+    tunnel_data = send_body
 
     def tunnel_ended(self) -> None:
         """See switch."""
         raise NotImplementedError
 
-    def tunnel_lost(self) -> None:
-        """See switch."""
-        raise NotImplementedError
+    tunnel_lost = tunnel_ended
 
     # --- time ---
 
@@ -314,14 +310,16 @@ class Stream(ServerStream):
     def _renew_deadline(self) -> None:
         """Allow the client its time, if it is its turn to send or to take."""
         if self.pending or not (self.remote_closed or self._held):
-            connection = self._connection
             self._moved = 0
-            self.deadline = connection.deadlines.seconds() + connection.timeouts.body
-            if not self._swept and self.id in self._engine.streams:
-                self._swept = True
-                connection.deadlines.add(self)
+            self._sweep_at(self._connection.deadlines.seconds() + self._connection.timeouts.body)
         else:
             self.deadline = NEVER
+
+    def _sweep_at(self, deadline: float) -> None:
+        self.deadline = deadline
+        if not self._swept and self.id in self._engine.streams:
+            self._swept = True
+            self._connection.deadlines.add(self)
 
     def expire(self, now: float) -> None:
         """The deadline has passed; see Deadlines."""

@@ -178,3 +178,32 @@ def test_chromium(appliance: Appliance, tmp_path: Path) -> None:
     recorded = json.loads(log.read_text())
     sent = recorded["constants"]["logEventTypes"]["HTTP2_SESSION_SEND_HEADERS"]
     assert [event for event in recorded["events"] if event["type"] == sent], "the browser did not speak HTTP/2"
+
+
+def test_websocket_in_chromium(appliance: Appliance, tmp_path: Path) -> None:
+    """A browser that has an HTTP/2 connection opens its WebSocket on it (RFC 8441)."""
+    log = tmp_path / "net.json"
+    port = appliance.https_port
+    page = tmp_path / "page.html"
+    page.write_text(
+        f"""<body><img src="https://one.test:{port}/slow?seconds=4"><script>
+        const say = text => document.body.append(text);
+        fetch("https://one.test:{port}/echo", {{mode: "no-cors"}}).then(() => {{
+            const socket = new WebSocket("wss://one.test:{port}/ws");
+            socket.onopen = () => socket.send("over HTTP/2");
+            socket.onmessage = message => {{ say("echo: " + message.data); socket.close(); }};
+            socket.onerror = () => say("error");
+        }});
+        </script>"""  # the page is shown when it is complete: the slow picture gives the rest its time
+    )
+    output = run(
+        *("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--ignore-certificate-errors"),
+        *(f"--user-data-dir={tmp_path}/profile", f"--log-net-log={log}", "--net-log-capture-mode=IncludeSensitive"),
+        *(f"--host-resolver-rules=MAP one.test 127.0.0.1:{port}", "--timeout=30000", "--dump-dom", f"file://{page}"),
+        seconds=90,
+    )
+    assert "echo: over HTTP/2" in output
+    recorded = json.loads(log.read_text())
+    sent = recorded["constants"]["logEventTypes"]["HTTP2_SESSION_SEND_HEADERS"]
+    heads = [event["params"]["headers"] for event in recorded["events"] if event["type"] == sent]
+    assert any(":protocol: websocket" in head for head in heads), heads

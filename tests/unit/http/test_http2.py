@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from appliance.config import Limits, Timeouts
@@ -706,13 +707,13 @@ class Watching:
         self.begun: list[Record] = []
         self.ended: list[tuple[int, int, int, bool]] = []
 
-    def begin(self, request: RequestHead | None, client: str, tls: str) -> Record:
-        record = Record(request, client, tls, 0.0, len(self.begun))
+    def begin(self, request: RequestHead | None, *_: Any) -> Record:
+        record: Any = SimpleNamespace(request=request, status=0, bytes_in=0, bytes_out=0, site="")
         self.begun.append(record)
         return record
 
-    def end(self, record: Record, whole: bool) -> None:
-        self.ended.append((record.status, record.bytes_in, record.bytes_out, whole))
+    def end(self, record: Record, *rest: Any) -> None:
+        self.ended.append((record.status, record.bytes_in, record.bytes_out, rest[-1]))
 
     def handshake_completed(self, version: str) -> None:
         raise AssertionError("it was over before")

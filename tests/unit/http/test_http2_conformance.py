@@ -280,6 +280,18 @@ RULES: list[tuple[str, str, bytes, str]] = [
     ("8.1.1", "stated in no number", headers(1, (*POST, (b"content-length", b"+1")), False), "resets PROTOCOL"),
     # --- 8.5 and what is not served
     ("8.5", "CONNECT", headers(1, ((b":method", b"CONNECT"), (b":authority", b"example.com:443"))), "answers 405"),
+    (
+        "8441",
+        "a protocol that is unknown",
+        headers(1, (*changed(GET, method=b"CONNECT"), (b":protocol", b"telnet"))),
+        "answers 501",
+    ),
+    (
+        "8441",
+        "content stated for a tunnel",
+        headers(1, (*changed(GET, method=b"CONNECT"), (b":protocol", b"websocket"), (b"content-length", b"1")), False),
+        "resets PROTOCOL",
+    ),
     ("8441", ":protocol without CONNECT", headers(1, (*GET, (b":protocol", b"websocket"))), "resets PROTOCOL"),
     ("9.1", "an unknown site", headers(1, changed(GET, authority=b"nobody.example")), "answers 404"),
     ("9.1.2", "a site of another certificate", headers(1, changed(GET, authority=b"other.example")), "answers 421"),
