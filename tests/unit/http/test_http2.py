@@ -260,6 +260,28 @@ def test_same_block_again() -> None:
         assert sorted(bodies) == [b""] * 10 + [b"hi"] * 10
 
 
+def test_many_uploads_in_one_read() -> None:
+    """They begin in several turns; what came for those that wait is kept for them, and none is begun that was reset."""
+    with proxy() as data_path:
+        data_path.respond()
+        client = Client(data_path)
+        ids = range(1, 81, 2)
+        client.send(b"".join(headers(n, POST, False) + data(n, b"%d" % n, end=True) for n in ids) + rst_stream(79))
+        bodies = [body for each in data_path.applications for *_, body in each.requests]
+        assert sorted(map(int, bodies)) == [n for n in ids if n != 79]
+
+
+def test_stream_that_is_over_is_not_reset() -> None:
+    """Whoever comes too late to reset a stream does nothing."""
+    with proxy() as data_path:
+        client = Client(data_path)
+        client.send(headers(1))
+        stream = client.connection.engine.streams[1]
+        client.send(rst_stream(1))
+        client.connection.engine.reset(stream, 0)
+        assert client.ask(ping()) == ["PING 0 ack"]
+
+
 def test_blocks_that_change_the_table() -> None:
     """The meaning of remembered blocks changes with the table."""
     with proxy() as data_path:

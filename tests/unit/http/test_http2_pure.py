@@ -75,6 +75,7 @@ def test_writer_and_a_table_of_any_size() -> None:
         ]
         for n in range(200)
     ]
+    sections += [[(b":status", b"200"), (b"etag", b"%d" % n)] for n in range(40)]
     sections += sections[-50:] * 3 + [[(b":status", b"200"), (b"etag", b"x" * 2000)]] * 2
     for number, fields in enumerate(sections):
         if number % 31 == 30:
