@@ -138,6 +138,8 @@ RULES: list[tuple[str, str, bytes, str]] = [
     # --- 6.3: PRIORITY
     ("6.3", "PRIORITY on stream 0", frame(PRIORITY, 0, 0, bytes(5)), "ends PROTOCOL"),
     ("6.3", "PRIORITY of 4 bytes", headers(1, POST, False) + frame(PRIORITY, 0, 1, bytes(4)), "resets FRAME_SIZE"),
+    ("6.3", "PRIORITY of 4 bytes on an idle stream", frame(PRIORITY, 0, 1, bytes(4)), "ends FRAME_SIZE"),
+    ("5.3.1", "an idle stream that depends on itself", frame(PRIORITY, 0, 1, long(1) + b"\1"), "ends PROTOCOL"),
     # --- 6.4: RST_STREAM
     ("6.4", "RST_STREAM on stream 0", rst_stream(0), "ends PROTOCOL"),
     ("6.4", "RST_STREAM of 3 bytes", headers(1) + frame(RST_STREAM, 0, 1, bytes(3)), "ends FRAME_SIZE"),
