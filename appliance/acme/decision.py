@@ -14,6 +14,7 @@ from appliance.acme.schedule import (
     LONGEST_RETRY_AFTER,
     SHORT_LIFE,
     SKEW,
+    first_moment,
     is_expiring,
     is_valid,
     last_safe_moment,
@@ -181,11 +182,13 @@ def _scheduled(certificate: Certificate, situation: Situation, now: datetime) ->
     """By the CA's suggestion, as long as it stands to it and to reason; else by the certificate's age."""
     suggestion = suggestion_for(certificate, situation.state)
     if suggestion is not None and suggestion.is_believed(now):
+        earliest = first_moment(certificate.not_before, certificate.not_after)
         latest = last_safe_moment(certificate.not_before, certificate.not_after)
+        moment = max(earliest, min(suggestion.moment, latest))
         if suggestion.overdue:
-            return min(suggestion.moment, latest), "the CA wants it replaced at once: its window was over already"
+            return moment, "the CA wants it replaced at once: its window was over already"
         window = f"from {suggestion.start:%Y-%m-%d %H:%M} to {suggestion.end:%Y-%m-%d %H:%M} UTC"
-        return min(suggestion.moment, latest), f"the CA suggests a moment {window}"
+        return moment, f"the CA suggests a moment {window}"
     part = "half" if certificate.not_after - certificate.not_before < SHORT_LIFE else "a third"
     due = next_renewal(certificate.not_before, certificate.not_after, situation.spread)
     return due, f"a certificate is renewed when {part} of its life is left"

@@ -42,15 +42,19 @@ def names_to_order(
     """
     What to ask for now: all names but those whose next attempt is still to come.
 
-    A name that a valid certificate covers is not left out before the last tenth of that certificate's life: better to
-    fail as a whole while there is time. Should nothing be left, everything is asked for.
+    First of all, those that are not lost: while no certificate has them, lost ones are not tried again. A name that a
+    valid certificate covers is not left out before the last tenth of that certificate's life: better to fail as a
+    whole while there is time. Should nothing be left, everything is asked for.
     """
-    kept = certificate is not None and _lasts(certificate, now)
-    out = {
-        loss.name
-        for loss in losses
-        if now < loss.next_attempt <= now + _LONGEST and not (kept and certificate and certificate.covers(loss.name))
-    }
+    losses = tuple(losses)
+    lost = {loss.name for loss in losses}
+    rest = tuple(name for name in names if name not in lost)
+    lasting = certificate if certificate is not None and _lasts(certificate, now) else None
+    if rest and not (lasting is not None and all(lasting.covers(name) for name in rest)):
+        keep = {name for name in lost if lasting is not None and lasting.covers(name)}
+        return tuple(name for name in names if name not in lost - keep)
+    waiting = {loss.name for loss in losses if now < loss.next_attempt <= now + _LONGEST}
+    out = {name for name in waiting if lasting is None or not lasting.covers(name)}
     return tuple(name for name in names if name not in out) or names
 
 

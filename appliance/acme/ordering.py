@@ -21,7 +21,6 @@ from appliance.config import Site
 from appliance.errors import AcmeError, AcmeProblemError, OrderError
 from appliance.tls.certificate import Certificate
 
-
 SLOW_CLOCK = timedelta(days=2)
 """How far our clock may be behind the CA's before its certificates are refused. They are kept until they are valid."""
 

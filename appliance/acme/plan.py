@@ -17,7 +17,7 @@ from appliance.acme.schedule import retry_delay
 from appliance.acme.state import Attempt, RenewalState
 from appliance.tls.certificate import Certificate
 
-REDUCTIONS = 3
+REDUCTIONS = 10
 """Orders in a row that may follow each other at once, each for fewer names, before the usual waits apply."""
 
 _OLDEST_ORDER = timedelta(days=1)

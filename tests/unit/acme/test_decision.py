@@ -244,6 +244,12 @@ def test_overdue_window() -> None:
     check(asked(FRESH, suggestion(-9 * DAY, overdue=True)), Step.RENEW, reason="its window was over already")
 
 
+def test_no_endless_row_of_orders() -> None:
+    """A CA that wants even the newest certificate replaced has to wait for a day."""
+    newest = certificate(begun=0, left=90)
+    check(asked(newest, suggestion(-9 * DAY, overdue=True)), Step.WAIT, NOW + DAY, "its window was over already")
+
+
 def test_suggestion_grows_old() -> None:
     """A CA that has not answered for days has lost its say."""
     check(asked(FRESH, suggestion(5 * DAY, heard=3 * DAY)), Step.WAIT, NOW + 50 * DAY, "a third")
@@ -273,9 +279,7 @@ def test_demanded() -> None:
 def test_words_for_waits_without_failures() -> None:
     """What a budget or an operator said is told instead."""
     held = RenewalState(names=NAMES).hold(NOW + HOUR, "4 are enough;")
-    check(
-        Situation(NAMES, held), Step.WAIT, NOW + HOUR, "there is no certificate; 4 are enough; not before then"
-    )
+    check(Situation(NAMES, held), Step.WAIT, NOW + HOUR, "there is no certificate; 4 are enough; not before then")
 
 
 def test_gathered() -> None:

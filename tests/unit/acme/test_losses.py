@@ -38,10 +38,19 @@ def test_ladder_of_each_name() -> None:
 
 def test_left_out_while_they_wait() -> None:
     """The others are ordered without; from its time on, or with a clock gone wrong, it is asked for again."""
-    assert names_to_order(NAMES, [lost("b.test")], None, NOW) == ("a.test", "c.test")
-    assert names_to_order(NAMES, [lost("b.test", timedelta(0))], None, NOW) == NAMES
-    assert names_to_order(NAMES, [lost("b.test", 300 * DAY)], None, NOW) == NAMES
+    others = certificate("a.test", "c.test")
+    assert names_to_order(NAMES, [lost("b.test")], others, NOW) == ("a.test", "c.test")
+    assert names_to_order(NAMES, [lost("b.test", timedelta(0))], others, NOW) == NAMES
+    assert names_to_order(NAMES, [lost("b.test", 300 * DAY)], others, NOW) == NAMES
     assert names_to_order(NAMES, [], None, NOW) == NAMES
+
+
+def test_the_others_first() -> None:
+    """While they have no certificate that lasts, nobody tries the lost ones again; what is covered stays, though."""
+    overdue = [lost("b.test", -HOUR)]
+    for old in (None, certificate("a.test"), certificate(*NAMES, left=5)):
+        assert names_to_order(NAMES, overdue, old, NOW) == ("a.test", "c.test")
+    assert names_to_order(NAMES, overdue, certificate("b.test"), NOW) == NAMES
 
 
 def test_not_all_of_them() -> None:

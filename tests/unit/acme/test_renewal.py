@@ -3,164 +3,43 @@
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pem
 import pytest
-from attrs import define, evolve, field
+from attrs import evolve
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
-from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.filepath import FilePath
-from twisted.trial.unittest import SynchronousTestCase
 from txacme.interfaces import ICertificateStore
 from txacme.store import DirectoryStore
 from zope.interface import implementer
 
-from appliance.acme.budget import UNLIMITED
 from appliance.acme.decision import Step
-from appliance.acme.renewal import RenewalService
-from appliance.acme.request import CertificateRequest, Unfinished
-from appliance.acme.siterenewal import SiteReport
 from appliance.acme.state import RenewalState, StateFolder
-from appliance.config import Site
 from appliance.errors import (
     AcmeConnectionError,
     AcmeProblemError,
     CertificateError,
     OrderError,
-    Problem,
     StoreError,
 )
-from appliance.store import CertificateStore
 from appliance.tls.certificate import Certificate
 from tests.support.certificates import make_certificate
-
-START = datetime(2027, 1, 1, tzinfo=UTC)
-MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
-succeeded = SynchronousTestCase().successResultOf
-not_yet = SynchronousTestCase().assertNoResult
-
-Answer = Callable[[Sequence[str]], Any]
-
-
-def at_once(function: Callable[[], Any]) -> Deferred[Any]:
-    """A thread pool without threads."""
-    return maybeDeferred(function)
-
-
-@define
-class World:
-    """The clocks, the CA, the disk, what is served: all that a renewal service sees."""
-
-    folder: Path
-    clock: Clock = field(factory=Clock)
-    jump: float = 0.0
-    """By how many seconds the wall clock has been set wrong."""
-    life: float = 90 * DAY
-    """Of the certificates that the CA makes."""
-    orders: list[tuple[float, tuple[str, ...]]] = field(factory=list)
-    """When and for which names."""
-    answers: dict[str, Answer] = field(factory=dict)
-    """By the first name, what the CA does instead of issuing."""
-    served: dict[str, Certificate] = field(factory=dict)
-    served_names: dict[str, tuple[str, ...]] = field(factory=dict)
-    swaps: list[tuple[float, str]] = field(factory=list)
-    log: list[str] = field(factory=list)
-    store: Any = None
-    requests: list[CertificateRequest] = field(factory=list)
-    resumed: list[Unfinished] = field(factory=list)
-    """Orders gone on with."""
-    asked: list[tuple[float, int]] = field(factory=list)
-    """When the CA was asked for renewal information, on which serial number."""
-    info: Callable[[Certificate], Any] | None = None
-    """What it answers."""
-
-    def __attrs_post_init__(self) -> None:
-        self.store = CertificateStore(self.folder / "certificates", at_once, now=self.now)
-
-    def now(self) -> datetime:
-        return START + timedelta(seconds=self.clock.seconds() + self.jump)
-
-    def certificate(self, *names: str, begun: float = 0.0, life: float | None = None) -> Certificate:
-        """One that began some seconds ago."""
-        begin = self.now() - timedelta(seconds=begun)
-        return make_certificate(names, not_before=begin, not_after=begin + timedelta(seconds=life or self.life))
-
-    name = "ca"
-    limits = UNLIMITED
-
-    async def renewal_info(self, certificate: Certificate) -> Any:
-        self.asked.append((self.clock.seconds(), certificate.serial))
-        answer = self.info(certificate) if self.info is not None else None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def obtain(self, request: CertificateRequest, unfinished: Unfinished | None, remember: Any) -> Certificate:
-        names = request.names
-        self.requests.append(request)
-        if unfinished is None:
-            await remember(Unfinished("ca", names, "key", self.now()))
-            await remember(Unfinished("ca", names, "key", self.now(), url="https://ca.example/order/1"))
-        else:
-            self.resumed.append(unfinished)
-        self.orders.append((self.clock.seconds(), tuple(names)))
-        answer = self.answers.get(names[0])
-        if answer is None:
-            return self.certificate(*names)
-        result = answer(names)
-        return await result if isinstance(result, Deferred) else result
-
-    def install(self, site: str, names: Sequence[str], certificate: Certificate) -> None:
-        self.served[site] = certificate
-        self.served_names[site] = tuple(names)
-        self.swaps.append((self.clock.seconds(), site))
-
-    def service(self, *sites: str, **options: Any) -> RenewalService:
-        """A service for sites given as names joined by commas; not started."""
-        options = {"install": self.install, "chance": lambda: 0.5, **options}
-        return RenewalService(
-            clock=self.clock,
-            now=self.now,
-            store=self.store,
-            issuers=[self],
-            sites=[Site(tuple(names.split(",")), ()) for names in sites],
-            state_folder=self.folder / "renewal",
-            defer=at_once,
-            **options,
-        )
-
-    def start(self, *sites: str, **options: Any) -> RenewalService:
-        service = self.service(*sites, **options)
-        service.startService()
-        return service
-
-    def put(self, name: str, certificate: Certificate) -> Certificate:
-        """Store a certificate as if an earlier process had."""
-        succeeded(self.store.store(name, pem.parse(certificate.to_pem())))
-        return certificate
-
-    def pass_time(self, seconds: float, step: float = HOUR) -> None:
-        """Let time pass, ``step`` at a time; every call that comes due meanwhile is made at its own time."""
-        end = self.clock.seconds() + seconds
-        while self.clock.seconds() < end:
-            calls = [call.getTime() for call in self.clock.getDelayedCalls()]
-            now = self.clock.seconds()
-            soonest = min([end, *(time for time in calls if time > now)])
-            self.clock.advance(min(step, soonest - now))
-
-    def stored(self, name: str) -> Certificate:
-        return Certificate.from_pem((self.folder / "certificates" / f"{name}.pem").read_bytes())
-
-    def state(self, name: str) -> RenewalState:
-        return RenewalState.from_json((self.folder / "renewal" / f"{name}.json").read_bytes())
-
-    def times(self, name: str) -> list[float]:
-        return [time for time, names in self.orders if names[0] == name]
+from tests.support.renewalworld import (
+    DAY,
+    HOUR,
+    MINUTE,
+    World,
+    not_yet,
+    only,
+    problem,
+    raising,
+    succeeded,
+)
 
 
 @pytest.fixture
@@ -173,22 +52,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     globalLogPublisher.addObserver(observe)
     yield world
     globalLogPublisher.removeObserver(observe)
-
-
-def only(service: RenewalService) -> SiteReport:
-    (report,) = service.report()
-    return report
-
-
-def raising(error: Exception) -> Answer:
-    def answer(names: Sequence[str]) -> Any:
-        raise error
-
-    return answer
-
-
-def problem(code: str, detail: str = "no", retry_after: float | None = None) -> Problem:
-    return Problem(f"urn:ietf:params:acme:error:{code}", detail, 429, retry_after)
 
 
 # Starting

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from appliance.acme.schedule import (
     LONGEST_RETRY_AFTER,
+    first_moment,
     is_expiring,
     is_valid,
     last_safe_moment,
@@ -58,6 +59,12 @@ def test_expiring() -> None:
 def test_last_safe_moment() -> None:
     """A fifth of the life is left."""
     assert last_safe_moment(START, START + 10 * DAY) == START + 8 * DAY
+
+
+def test_first_moment() -> None:
+    """A tenth of a short life, a day of a long one."""
+    assert first_moment(START, START + 90 * DAY) == START + DAY
+    assert first_moment(START, START + 5 * DAY) == START + DAY / 2
 
 
 def test_valid() -> None:
