@@ -227,6 +227,6 @@ class Configuration:
     trusted_proxies: tuple[str, ...] = ()
     """CIDR networks whose forwarding headers are believed."""
     alarm: Alarm = field(factory=Alarm)
-    log: Log = Log()
+    log: Log = field(factory=Log)
     access_log: AccessLog | None = None
     metrics: Metrics | None = None

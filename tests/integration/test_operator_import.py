@@ -23,8 +23,10 @@ def certbot(folder: Path, pebble: Pebble, port: int, *names: str) -> Path:
     folders = ["--config-dir", tree, "--work-dir", folder / "work", "--logs-dir", folder / "logs"]
     standalone = ["--standalone", "--http-01-port", str(port), "--http-01-address", "127.0.0.1"]
     done = subprocess.run(
-        ["certbot", "certonly", *standalone, "--server", pebble.directory_url, *domains, *folders]
-        + ["-n", "--agree-tos", "-m", "admin@example.com", "--deploy-hook", "/bin/true"],
+        [
+            *("certbot", "certonly", *standalone, "--server", pebble.directory_url, *domains, *folders),
+            *("-n", "--agree-tos", "-m", "admin@example.com", "--deploy-hook", "/bin/true"),
+        ],
         env={**os.environ, "REQUESTS_CA_BUNDLE": str(pebble.ca_file)},
         capture_output=True,
         text=True,
