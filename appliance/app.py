@@ -288,7 +288,8 @@ def _route_table(sites: Sequence[Site], upstreams: dict[tuple[str, str], Upstrea
                 for route in site.routes
             ],
         )
-        table.update((name.encode("ascii"), routes) for name in site.names)
+        for name in site.names:
+            table[(f"[{name}]" if ":" in name else name).encode("ascii")] = routes
     return RouteTable(table)
 
 

@@ -215,7 +215,7 @@ ROUTE = Table(
 
 SITE = Table(
     {
-        "names": Many(unique(values.domain_name)),
+        "names": Many(unique(values.site_name)),
         "issuer": Many(values.text, or_one=True),
         "profile": values.text,
         "key_type": KEY_TYPE,

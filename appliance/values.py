@@ -126,6 +126,15 @@ def domain_name(value: str, place: Place) -> str:
     return wildcard + _a_labels(value.removeprefix("*."))
 
 
+@_text("a domain name or an IP address")
+def site_name(value: str, place: Place) -> str:
+    """Read a name of a site: a domain name, or an IP address (RFC 8738) in its one spelling."""
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        return domain_name(value, place)
+
+
 def _a_labels(value: str) -> str:
     if "*" in value:
         raise Refused(

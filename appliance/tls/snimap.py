@@ -61,7 +61,7 @@ class ServedCertificate:
 
     def covers(self, host: str) -> bool:
         """Whether a request for ``host`` (no port) may be answered on a connection that proved this certificate."""
-        return self.certificate.covers(host)
+        return self.certificate.covers(host.strip("[]"))
 
 
 class SniMap:
@@ -149,13 +149,27 @@ class SniMap:
             by_site[site] = served
         self._by_name, self._by_site = by_name, by_site
 
+    def _by_address(self, connection: SSL.Connection) -> ServedCertificate | None:
+        """For clients that asked for an IP address, which they cannot name (RFC 6066 section 3).
+
+        It is the one they have connected to; behind a router they have not, so the only address served will do.
+        """
+        addresses = {name: served for name, served in self._by_name.items() if _is_address(name)}
+        if not addresses:
+            return None
+        try:
+            local = connection.getsockname()[0].removeprefix("::ffff:")
+        except (AttributeError, OSError):  # TLS over memory has no socket
+            local = ""
+        return addresses.get(local) or (next(iter(addresses.values())) if len(addresses) == 1 else None)
+
     def _choose(self, connection: SSL.Connection) -> None:
         """OpenSSL's servername callback. An exception in here would only be printed, so none leaves."""
         try:
             name = connection.get_servername()
             text = name.decode("ascii") if name else ""
             proof = self._proof(text, connection.get_app_data())
-            served = self.lookup(text) if text else None
+            served = self.lookup(text) if text else self._by_address(connection)
             if proof is not None:
                 connection.set_context(proof)
                 connection.set_app_data(PROOF)
@@ -166,6 +180,10 @@ class SniMap:
             pass  # not a host name; the alert for unknown ones answers it
         except Exception:
             log.failure("choosing a certificate for {name!r} failed; the client gets an alert", name=name)
+
+
+def _is_address(name: str) -> bool:
+    return ":" in name or name.replace(".", "").isdigit()
 
 
 def _accepting(context: SSL.Context, tcp_socket: socket.socket, app_data: object) -> SSL.Connection:

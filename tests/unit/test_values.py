@@ -80,6 +80,16 @@ def test_what_is_no_domain_name(given: object, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "name"),
+    [("Example.com", "example.com"), ("192.0.2.1", "192.0.2.1"), ("2001:DB8:0::1", "2001:db8::1")],
+)
+def test_site_names(given: str, name: str) -> None:
+    """Domain names, and addresses in their one spelling; what is neither is told as a domain name."""
+    assert values.site_name(given, at()) == name
+    assert "must not have a port" in refusal(values.site_name, "192.0.2.1:80")
+
+
+@pytest.mark.parametrize(
     ("given", "address"),
     [
         ("http://127.0.0.1:8000", UpstreamAddress("127.0.0.1", 8000)),

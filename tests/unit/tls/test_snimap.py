@@ -387,3 +387,25 @@ def test_served_certificate_without_tls() -> None:
             return object()
 
     assert served_certificate(Plain()) is None
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_clients_of_an_address_name_nothing(connect: Connect, sni_map: SniMap, version: int) -> None:
+    """They get the certificate of the address that they connected to, and nobody else's."""
+    loopback = make_certificate(["127.0.0.1"])
+    sni_map.swap("127.0.0.1", ["127.0.0.1"], loopback)
+    sni_map.swap("2001:db8::1", ["2001:db8::1"], make_certificate(["2001:db8::1"]))
+    assert served_leaf(connect(None, version=version).handshake()) == loopback.leaf
+    sni_map.swap("127.0.0.1", ["192.0.2.1"], make_certificate(["192.0.2.1"]))
+    with pytest.raises(SSL.Error, match="handshake failure"):
+        connect(None, version=version).handshake()
+
+
+def test_the_only_address(connect: Connect, sni_map: SniMap) -> None:
+    """Behind a router nobody connects to the address itself: the only one served is meant."""
+    outside = make_certificate(["2001:db8::1"])
+    sni_map.swap("2001:db8::1", ["2001:db8::1"], outside)
+    assert served_leaf(connect(None).handshake()) == outside.leaf
+    served = sni_map.served("2001:db8::1")
+    assert served is not None
+    assert served.covers("[2001:db8::1]")
