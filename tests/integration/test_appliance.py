@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import socket
@@ -233,3 +234,15 @@ def test_the_command_line_alone_is_enough(appliance: Appliance, tmp_path: Path) 
             appliance.wait_for(lambda: serial_of(appliance, "www.one.test", root), CERTIFIED_WITHIN)
             with appliance.client("www.one.test", root) as client:
                 assert client.get("/echo").status == 200
+
+
+def test_django_knows_that_the_client_came_over_https(appliance: Appliance, tmp_path: Path) -> None:
+    """With ``SECURE_PROXY_SSL_HEADER``; and a client that claims plain HTTP is not believed."""
+    root = shared_authority().pem
+    with gunicorn(tmp_path, "tests.support.wsgi_app:django_app") as django:
+        appliance.configure([(["one.test"], django.upstream)], UNREACHABLE)
+        appliance.keep("one.test", make_certificate(["one.test"]))
+        with appliance, appliance.client("one.test", root) as client:
+            response = client.get("/echo", **{"X-Forwarded-Proto": "http"})
+            seen = json.loads(response.read())
+    assert (response.status, seen["scheme"], seen["url"]) == (200, "https", "https://one.test/echo")
