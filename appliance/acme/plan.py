@@ -127,8 +127,8 @@ def _postponed(
     after = choose_authority(authorities, state.authorities, _dates(situation.serving, plan.names, now), now)
     if after == plan.authority:
         return state.fail(trouble.words, now + delay, trouble.retry_after is not None)
-    failures = state.authorities.get(after, AuthorityRecord()).failures
-    return state.fail(trouble.words, now + retry_delay(failures + 1, random, life=life, left=left))
+    # Another CA, which knows nothing of the troubles with this one: at once, if it is its first turn.
+    return state.fail(trouble.words, now + delay if after in state.authorities else None)
 
 
 def _dates(serving: Certificate | None, names: Sequence[str], now: datetime) -> tuple[datetime, datetime] | None:

@@ -155,19 +155,21 @@ def test_a_limit() -> None:
 
 
 def test_a_limit_without_a_certificate() -> None:
-    """Another CA is asked in a minute; without its time, a limit is a failure like others."""
+    """Another CA is asked at once; without its time, a limit is a failure like others."""
     state = after(BEGUN, Trouble("slow down", Blame.LIMIT, retry_after=7200.0))
-    assert (state.next_attempt, state.retry_after) == (NOW + MINUTE, False)
-    assert plan_order(Situation(NAMES, state), CAS, NOW + MINUTE).authority == "second"
+    assert (state.next_attempt, state.retry_after) == (None, False)
+    assert plan_order(Situation(NAMES, state), CAS, NOW).authority == "second"
     assert after(BEGUN, Trouble("slow down", Blame.LIMIT)).authorities["first"].failures == 1
 
 
 def test_falling_back() -> None:
-    """The third failure by the CA's fault, without a certificate: the second CA, in a minute."""
+    """The third failure by the CA's fault, without a certificate: the second CA, at once when it is its first turn."""
     state = evolve(BEGUN, failures=9, authorities={"first": AuthorityRecord(2, NOW)})
-    state = after(state, Trouble("away", Blame.CA, unreachable=True))
-    assert state.next_attempt == NOW + MINUTE
-    assert plan_order(Situation(NAMES, state), CAS, NOW).authority == "second"
+    fallen = after(state, Trouble("away", Blame.CA, unreachable=True))
+    assert fallen.next_attempt is None
+    assert plan_order(Situation(NAMES, fallen), CAS, NOW).authority == "second"
+    again = evolve(state, authorities={**state.authorities, "second": AuthorityRecord(2, NOW)})
+    assert after(again, Trouble("away", Blame.CA, unreachable=True)).next_attempt == NOW + 5 * timedelta(seconds=1)
 
 
 def test_outages_do_not_count() -> None:
