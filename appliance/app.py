@@ -17,7 +17,7 @@ from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from random import random
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService, Service
@@ -34,7 +34,6 @@ from appliance.acme.environment import Install
 from appliance.acme.issuer import Issuer
 from appliance.acme.lookup import Lookup, own_addresses
 from appliance.acme.renewal import RenewalService
-from appliance.acme.responders import Responders
 from appliance.acme.tlsalpn import TlsAlpnChallenges
 from appliance.admission import Admission, default_connections, default_per_client, possible_connections
 from appliance.announced import Announcing
@@ -135,7 +134,7 @@ def build(
     def defer(work: Callable[[], Any], /) -> Deferred[Any]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
-    watch = Watch(reactor, configuration, defer)
+    watch = Watch(reactor, configuration, defer, now)
     deadlines = Deadlines(reactor)
     challenges = PendingChallenges()
     http2 = configuration.listen.http2
@@ -170,12 +169,14 @@ def build(
         factory = ClientFactory(
             handler, deadlines, admission, configuration.limits, configuration.timeouts, scheme, watch.observer, turn
         )
+        watch.add_clients(scheme.decode("ascii"), factory)
         return [Listener(reactor, listening, endpoint, factory, renewal.when_loaded) for endpoint in endpoints]
 
     announcing = _announcing(configuration, deadlines)
     http = listeners(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
     https = listeners(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
     operating.attach(renewal, issuers, make_issuer, http, https, upstreams)
+    watch.attach(cast(Any, renewal), upstreams.values, lambda: admission.refused)
     appliance = Appliance(certificates, handler, admission, renewal, http, https, operating, watch)
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor

@@ -21,7 +21,7 @@ from bench.gate import failures
 from bench.load import WORKS
 from bench.origin import start_origin
 from bench.programs import BenchError
-from bench.proxies import PROXIES, Proxy
+from bench.proxies import PROXIES, VARIANTS, Proxy
 from bench.report import Result, summarize, table
 
 DESCRIPTION = "The appliance beside nginx, HAProxy and Caddy: CPU per request, memory per idle connection."
@@ -42,7 +42,8 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/compare", description=DESCRIPTION)
-    parser.add_argument("--only", type=some_of(PROXIES), default=[*PROXIES], help="contenders: " + ",".join(PROXIES))
+    known = [*PROXIES, *VARIANTS]
+    parser.add_argument("--only", type=some_of(known), default=[*PROXIES], help="contenders: " + ",".join(known))
     works = [*WORKS, IDLE]
     parser.add_argument("--work", type=some_of(works), default=works, help="what to measure: " + ",".join(works))
     parser.add_argument("--rounds", type=_count, default=5, help="how often each contender has its turn (5)")
@@ -75,7 +76,8 @@ def _count(text: str) -> int:
 def _run(options: argparse.Namespace) -> int:
     load_core, proxy_core = cores()
     os.sched_setaffinity(0, {load_core})
-    contenders = [PROXIES[name] for name in options.only if not _left_out(PROXIES[name])]
+    chosen = [(PROXIES | VARIANTS)[name] for name in options.only]
+    contenders = [proxy for proxy in chosen if not _left_out(proxy)]
     if not contenders:
         raise BenchError("no contender is left")
     versions = {proxy.name: proxy.version() for proxy in contenders}

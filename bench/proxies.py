@@ -241,10 +241,13 @@ directory = "https://127.0.0.1:1/directory"
 email = "admin@{host}"
 agree_tos = true
 
+{more}
 [[site]]
 names = ["{host}"]
 upstream = "http://127.0.0.1:{origin}"
 """
+    more: ClassVar[str] = ""
+    """Tables to put into the configuration."""
     versions = (
         "import platform, twisted, OpenSSL;"
         "print('Python', platform.python_version(), 'Twisted', twisted.__version__, 'pyOpenSSL', OpenSSL.__version__,"
@@ -273,8 +276,11 @@ upstream = "http://127.0.0.1:{origin}"
         stored = certificates / f"{HOST}.pem"
         stored.touch(mode=0o600)
         stored.write_bytes(setting.credentials.bundle.read_bytes())
+        more = self.more.format(folder=setting.folder, port=free_port())
         settings.write_text(
-            self.text.format(state=state, http=free_port(), port=setting.port, origin=setting.origin, host=HOST)
+            self.text.format(
+                state=state, http=free_port(), port=setting.port, origin=setting.origin, host=HOST, more=more
+            )
         )
         return [*self.interpreter(setting), "-m", "twisted", "appliance", "--config", str(settings)]
 
@@ -287,6 +293,20 @@ upstream = "http://127.0.0.1:{origin}"
         return source_path()
 
 
+class Logging(Appliance):
+    """The appliance with its access log on, in a file."""
+
+    name = "logging"
+    more = '[access_log]\nfile = "{folder}/access.log"\n'
+
+
+class Metrics(Appliance):
+    """The appliance with its metrics on; nobody asks for them meanwhile."""
+
+    name = "metrics"
+    more = '[metrics]\nlisten = "tcp:{port}:interface=127.0.0.1"\n'
+
+
 def source_path() -> dict[str, str]:
     """Return the environment in which Python imports this repository before anything installed."""
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))}
@@ -294,6 +314,9 @@ def source_path() -> dict[str, str]:
 
 PROXIES: dict[str, Proxy] = {proxy.name: proxy for proxy in (Appliance(), Nginx(), HAProxy(), Caddy())}
 """All contenders by name, ours first."""
+
+VARIANTS: dict[str, Proxy] = {proxy.name: proxy for proxy in (Logging(), Metrics())}
+"""Ours again, with something on that costs: for comparison with ours alone."""
 
 
 @frozen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -132,7 +132,11 @@ class RenewalService(Service):
 
     def report(self) -> tuple[SiteReport, ...]:
         """Where every site stands; empty until the store could be read."""
-        return tuple(renewal.report() for renewal in self._renewals)
+        return tuple(self.reports())
+
+    def reports(self) -> Iterator[SiteReport]:
+        """The same, one after the other, each made when it is asked for: for those who look at few at a time."""
+        return (renewal.report() for renewal in self._renewals)
 
     async def renew(self, site: str, force: bool = False) -> SiteReport:
         """

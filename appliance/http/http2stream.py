@@ -110,7 +110,10 @@ class Stream(ServerStream):
         connection, request = self._connection, self._request
         if connection.observer is not None:
             told = request if isinstance(request, RequestHead) else None
-            self._record = connection.observer.begin(told, connection.client, connection.tls)
+            self._record = connection.observer.begin(
+                told, connection.client, connection.tls, connection.deadlines.seconds()
+            )
+            self._record.protocol = "HTTP/2.0"
         if isinstance(request, RequestError):
             self.fail(request.status)
             return
@@ -180,7 +183,7 @@ class Stream(ServerStream):
         record, self._record = self._record, None
         if record is not None:
             assert self._connection.observer is not None
-            self._connection.observer.end(record, self.local_closed)
+            self._connection.observer.end(record, self._connection.deadlines.seconds(), self.local_closed)
 
     def _let_go(self) -> None:
         """Nobody is left to be answered."""

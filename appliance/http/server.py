@@ -227,11 +227,11 @@ class ServerConnection:
 
     def _tell_of_end(self, observer: Observer, reason: Failure) -> None:
         """Whatever was under way as the connection ended has ended too."""
-        if self.scheme == b"https" and not self.tls:
+        if self.scheme == b"https" and not self.tls and getattr(self.transport, "handshaking", True):
             observer.handshake_failed(reason.value)
         record, self._record = self._record, None
         if record is not None:
-            observer.end(record, record.status == 101)
+            observer.end(record, self._deadlines.seconds(), record.status == 101)
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the socket is full."""
@@ -247,7 +247,7 @@ class ServerConnection:
         """See IPushProducer: the socket has taken all."""
         self._paused = False
         if self._state == _IDLE:
-            self._rest()
+            self._rest(self._deadlines.seconds())
         else:
             self._renew_deadline()
         if self._write_closed:  # a FileDescriptor forgets it over resuming its producer
@@ -329,7 +329,8 @@ class ServerConnection:
         self._request = request
         self._awaited = True
         if self._observer is not None:
-            self._record = request.record = self._observer.begin(request, self.client, self.tls)
+            began = self.deadline - self._timeouts.header  # which was set when the head began to arrive
+            self._record = request.record = self._observer.begin(request, self.client, self.tls, began)
         self._requests += 1
         if self._requests >= self._limits.requests_per_connection:
             request.keep_alive = False
@@ -427,7 +428,6 @@ class ServerConnection:
         self._awaited = False
         if self._record is not None:
             self._record.status = response.status
-            self._record.answered = self._deadlines.seconds()
         framing = response.framing
         self._chunked = framing < 0 and request.version == 1
         if (framing < 0 and request.version == 0) or self._body is not None or self._last():
@@ -440,13 +440,18 @@ class ServerConnection:
         if head:
             self._head = b""
             self.transport.write(head)
+            if self._record is not None:
+                self._record.answered = self._deadlines.seconds()
 
     def send_body(self, data: bytes) -> None:
         """Send a piece of the response's body, not empty."""
-        if self._record is not None:
-            self._record.bytes_out += len(data)
-        if self._chunked:
-            data = chunk(data)
+        record = self._record
+        if record is not None:
+            record.bytes_out += len(data)
+            record.answered = record.answered or self._deadlines.seconds()
+        self._write_body(chunk(data) if self._chunked else data)
+
+    def _write_body(self, data: bytes) -> None:
         head = self._head
         if head:
             self._head = b""
@@ -471,10 +476,11 @@ class ServerConnection:
             return
         self._exchange = None
         self._request = None
+        now = self._deadlines.seconds()
         if self._observer is not None:
             record, self._record = self._record, None
             if record is not None:
-                self._observer.end(record, True)
+                self._observer.end(record, now, True)
         if self._body is not None:
             self._linger()
             return
@@ -483,15 +489,15 @@ class ServerConnection:
             return
         self._state = _IDLE
         if not self._paused:
-            self._rest()
+            self._rest(now)
 
     def _last(self) -> bool:
         """Whether no request can follow: the client closed its half, and none came before that."""
         return self._half_closed and not self._buffer
 
-    def _rest(self) -> None:
+    def _rest(self, now: float) -> None:
         """Wait for the next request, or take it if it is here already."""
-        self.deadline = self._deadlines.seconds() + (self._timeouts.header if self._buffer else self._timeouts.idle)
+        self.deadline = now + (self._timeouts.header if self._buffer else self._timeouts.idle)
         if self._reading_stopped:
             self._start_reading()
         if self._buffer and not self._advancing:
@@ -499,13 +505,12 @@ class ServerConnection:
 
     def end_chunked_and_body(self, data: bytes) -> None:
         """Send the last piece of a response's body and its end in one write."""
+        if self._record is not None:
+            self._record.bytes_out += len(data)
         if self._chunked:
             self._chunked = False
-            framed = chunk(data) + LAST_CHUNK
-            if self._record is not None:
-                self._record.bytes_out -= len(framed) - len(data)
-            data = framed
-        self.send_body(data)
+            data = chunk(data) + LAST_CHUNK
+        self._write_body(data)
         self.end()
 
     def answer(self, page: tuple[ResponseHead, bytes]) -> None:
@@ -595,7 +600,7 @@ class ServerConnection:
             return
         self._state = _BUSY
         if self._record is None and self._observer is not None:
-            self._record = self._observer.begin(None, self.client, self.tls)
+            self._record = self._observer.begin(None, self.client, self.tls, self._deadlines.seconds())
         self._request = RequestHead(b"GET", b"*", 1)
         self._awaited = True
         self._body = UntilCloseReader()  # whatever still comes is not a request any more

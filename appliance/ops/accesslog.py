@@ -1,25 +1,20 @@
-"""The access log: records gather while requests are served, become lines in batches, and are written by a thread."""
+"""The access log: requests become lines, a batch at a time, which a thread writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from appliance.http.record import Record
-from appliance.ops.accesslogline import Line
+from appliance.ops.accesslogline import Lines
 from appliance.store import Defer
 
-BATCH = 128
-"""So many records become lines at once, which takes about half a millisecond."""
-FLUSH_SECONDS = 1.0
-"""No record waits longer than this for its batch."""
 MOST_PENDING = 8 * 1024 * 1024
 """Bytes of lines that wait for a slow disk; more are dropped."""
 _COMPLAIN_SECONDS = 60.0
@@ -44,63 +39,27 @@ class AccessLog(Service):
     log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, wall: Callable[[], float], line: Line, target: Target, defer: Defer
+        self, clock: IReactorTime, wall: Callable[[], float], make: Lines, target: Target, defer: Defer
     ) -> None:
-        """``clock`` is the monotonic one of the records, ``wall`` tells seconds since the epoch."""
+        """``clock`` is the records', ``wall`` tells seconds since the epoch; ``make`` makes lines."""
         self._clock = clock
         self._wall = wall
-        self._line = line
+        self._make = make
         self._target = target
         self._defer = defer
-        self._records: list[Record] = []
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._writing = False
         self._written: Deferred[None] | None = None
         """Fires, once the service has stopped, when nothing is left to write."""
-        self._loop = LoopingCall(self.flush)
-        self._loop.clock = clock
         self.lost = 0
         """How many lines were dropped so far."""
         self._losing = False
         self._told_at = float("-inf")
 
-    def add(self, record: Record) -> None:
-        """A request has ended."""
-        records = self._records
-        records.append(record)
-        if len(records) >= BATCH or self._written is not None:
-            self.flush()
-
-    def startService(self) -> None:
-        """Begin to write."""
-        super().startService()  # type: ignore[no-untyped-call]
-        self._loop.start(FLUSH_SECONDS, now=False)
-
-    def stopService(self) -> Deferred[None]:
-        """Write what there is; what comes after this is written on the spot."""
-        super().stopService()  # type: ignore[no-untyped-call]
-        if self._loop.running:
-            self._loop.stop()
-        self.flush()
-        self._written = Deferred()
-        if not self._writing:
-            self._written.callback(None)
-        return self._written
-
-    def reopen(self) -> None:
-        """The file was moved away: go on in a new one."""
-        self._target.reopen()
-        self.flush()
-
-    def flush(self) -> None:
-        """Make lines of the records that have gathered, and have them written."""
-        records, self._records = self._records, []
-        if not records:
-            return
-        line = self._line
-        offset = self._wall() - self._clock.seconds()
-        lines = [line(record, record.ended + offset) for record in records]
+    def write(self, records: Sequence[Record]) -> None:
+        """These requests have ended, and are to be written. Not empty."""
+        lines = self._make(records, self._wall() - self._clock.seconds())
         lines.append("")
         batch = "\n".join(lines).encode("ascii", "backslashreplace")
         if self._pending_bytes + len(batch) > MOST_PENDING:
@@ -112,6 +71,18 @@ class AccessLog(Service):
             self._pending_bytes += len(batch)
             if not self._writing:
                 self._write()
+
+    def stopService(self) -> Deferred[None]:
+        """Write what there is; what comes after this is written on the spot."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._written = Deferred()
+        if not self._writing:
+            self._written.callback(None)
+        return self._written
+
+    def reopen(self) -> None:
+        """The file was moved away: go on in a new one."""
+        self._target.reopen()
 
     def _write(self) -> None:
         batch = b"".join(self._pending)

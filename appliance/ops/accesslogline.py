@@ -1,11 +1,11 @@
-"""One request as a line of the access log. No header fields but ``Referer`` and ``User-Agent`` are ever written."""
+"""Requests as lines of the access log. No header fields but ``Referer`` and ``User-Agent`` are ever written."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
-from json.encoder import encode_basestring_ascii as quoted
+from collections.abc import Callable, Sequence
+from json.encoder import encode_basestring_ascii as encode
 
 from appliance.http.message import RequestHead
 from appliance.http.record import Record
@@ -13,108 +13,133 @@ from appliance.http.record import Record
 LONGEST_VALUE = 2048
 """Bytes of a request target or header value that are written; the rest is cut off."""
 
-PROTOCOLS = {0: "HTTP/1.0", 1: "HTTP/1.1", 2: "HTTP/2.0"}
-"""By `RequestHead.version`."""
+PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
+"""By `RequestHead.version`, where nothing else is told."""
 
-Line = Callable[[Record, float], str]
-"""A record, and seconds since the epoch at which it ended, to a line without its end."""
+WAIT = 0.001
+"""Seconds that a request waited for a connection to its upstream; shorter waits are not written."""
+
+Lines = Callable[[Sequence[Record], float], list[str]]
+"""Requests, and the seconds from their clock to the epoch's, to lines without their ends."""
+
+_Common = tuple[str, str, str, str, str, int, bytes, bytes, bytes]
+
+_MOST_COMMON = 2048
 
 _UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
 
 
-class JsonLine:
-    """The record as one JSON object; times in seconds."""
+class JsonLines:
+    """Each request as one JSON object; times in seconds. ``prefix`` and its number are its id.
 
-    def __init__(self, redact: Callable[[bytes], bytes], identify: Callable[[Record], str]) -> None:
-        """``identify`` gives the request's id."""
+    A microsecond in here is a microsecond for each request: hence one long function, and what many requests have in
+    common made once.
+    """
+
+    def __init__(self, redact: Callable[[bytes], bytes], prefix: str) -> None:
         self._redact = redact
-        self._identify = identify
-        self._stamp = _Stamp("%Y-%m-%dT%H:%M:%S", time.gmtime)
+        self._prefix = prefix
+        self._common: dict[_Common, str] = {}
 
-    def __call__(self, record: Record, ended: float) -> str:
-        """See Line."""
-        method, host, target, protocol, referer, agent = _asked(record.request, self._redact)
-        second, fraction = self._stamp(ended)
-        started, sent, answered = record.started, record.sent, record.answered
-        text = (
-            f'{{"time":"{second}.{fraction:03d}Z","id":"{self._identify(record)}","site":"{record.site}"'
-            f',"client":"{record.client}","method":"{method}","host":{quoted(host)},"target":{quoted(target)}'
-            f',"protocol":"{protocol}","tls":"{record.tls}","status":{record.status},"bytes_in":{record.bytes_in}'
-            f',"bytes_out":{record.bytes_out},"seconds":{record.ended - started:.6f}'
-        )
-        if record.upstream:
-            text += f',"upstream":{quoted(record.upstream)}'
+    def __call__(self, records: Sequence[Record], offset: float) -> list[str]:
+        """See Lines."""
+        lines = []
+        prefix, known, redact = self._prefix, self._common, self._redact
+        now, stamp = 0, ""
+        for record in records:
+            version, method, host, target, agent, tail = 1, b"", b"", b"", b"", ""
+            request = record.request
+            if request is not None:
+                version, method, host, target = request.version, request.method, request.host, request.target
+                for name, value in request.fields:
+                    if len(name) == 10 and name.lower() == b"user-agent":
+                        agent = value
+                    elif len(name) == 7 and name.lower() == b"referer":
+                        tail = f',"referer":{_quoted(redact(value))}'
+                if b"?" in target:
+                    target = redact(target)
+            key = (
+                record.site,
+                record.client,
+                record.tls,
+                record.upstream,
+                record.protocol,
+                version,
+                method,
+                host,
+                agent,
+            )
+            started, sent, ended = record.started, record.sent, record.ended
             if sent:
-                text += f',"upstream_wait":{sent - started:.6f}'
-                if answered:
-                    text += f',"upstream_seconds":{answered - sent:.6f}'
-        if referer:
-            text += f',"referer":{quoted(referer)}'
-        if agent:
-            text += f',"user_agent":{quoted(agent)}'
-        return f'{text},"fault":"{record.fault}"}}' if record.fault else text + "}"
+                if record.answered:
+                    tail = f',"upstream_seconds":{record.answered - sent:.6f}{tail}'
+                if sent - started >= WAIT:
+                    tail = f',"upstream_wait":{sent - started:.6f}{tail}'
+            if record.fault:
+                tail += f',"fault":"{record.fault}"'
+            when = ended + offset
+            if int(when) != now:
+                now = int(when)
+                stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+            lines.append(
+                f'{{"time":"{stamp}.{int((when - now) * 1000):03d}Z","id":"{prefix}{record.number:x}"'
+                f',{known.get(key) or self._describe(key)},"target":{_quoted(target)},"status":{record.status}'
+                f',"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out},"seconds":{ended - started:.6f}{tail}}}'
+            )
+        return lines
+
+    def _describe(self, key: _Common) -> str:
+        """What is the same for many requests of a client."""
+        site, client, tls, upstream, protocol, version, method, host, agent = key
+        if len(self._common) >= _MOST_COMMON:
+            self._common.clear()
+        self._common[key] = text = (
+            f'"site":"{site}","client":"{client}","tls":"{tls}","protocol":"{protocol or PROTOCOLS[version]}"'
+            f',"upstream":{encode(upstream)},"user_agent":{_quoted(agent)},"host":{_quoted(host)}'
+            f',"method":{_quoted(method)}'
+        )
+        return text
 
 
-class CombinedLine:
-    """The record as NCSA combined log format, which most log analysers read."""
+class CombinedLines:
+    """The requests in NCSA combined log format, which most log analysers read."""
 
     def __init__(self, redact: Callable[[bytes], bytes]) -> None:
         self._redact = redact
-        self._stamp = _Stamp("%d/%b/%Y:%H:%M:%S %z", time.localtime)
 
-    def __call__(self, record: Record, ended: float) -> str:
-        """See Line."""
-        method, _, target, protocol, referer, agent = _asked(record.request, self._redact)
-        asked = f"{method} {_escaped(target)} {protocol}" if method else ""
-        return (
-            f'{record.client or "-"} - - [{self._stamp(ended)[0]}] "{asked}" {record.status} {record.bytes_out}'
-            f' "{_escaped(referer) or "-"}" "{_escaped(agent) or "-"}"'
-        )
+    def __call__(self, records: Sequence[Record], offset: float) -> list[str]:
+        """See Lines."""
+        lines = []
+        now, stamp = 0, ""
+        for record in records:
+            when = int(record.ended + offset)
+            if when != now:
+                now = when
+                stamp = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(now))
+            asked, referer, agent = self._asked(record, record.request) if record.request else ("", "", "")
+            lines.append(
+                f'{record.client or "-"} - - [{stamp}] "{asked}" {record.status} {record.bytes_out}'
+                f' "{referer or "-"}" "{agent or "-"}"'
+            )
+        return lines
 
-
-def _asked(request: RequestHead | None, redact: Callable[[bytes], bytes]) -> tuple[str, str, str, str, str, str]:
-    """Method, host, target, protocol, referer and user agent: all empty for what was no request."""
-    if request is None:
-        return "", "", "", "", "", ""
-    referer = agent = b""
-    for name, value in request.fields:
-        size = len(name)
-        if size == 10 and name.lower() == b"user-agent":
-            agent = value
-        elif size == 7 and name.lower() == b"referer":
-            referer = redact(value)
-    return (
-        _text(request.method),
-        _text(request.host),
-        _text(redact(request.target)),
-        PROTOCOLS.get(request.version, ""),
-        _text(referer),
-        _text(agent),
-    )
+    def _asked(self, record: Record, request: RequestHead) -> tuple[str, str, str]:
+        """The request line, referer and user agent."""
+        referer = agent = ""
+        for name, value in request.fields:
+            if len(name) == 10 and name.lower() == b"user-agent":
+                agent = _escaped(value)
+            elif len(name) == 7 and name.lower() == b"referer":
+                referer = _escaped(self._redact(value))
+        protocol = record.protocol or PROTOCOLS[request.version]
+        return f"{_escaped(request.method)} {_escaped(self._redact(request.target))} {protocol}", referer, agent
 
 
-def _text(value: bytes) -> str:
-    return value[:LONGEST_VALUE].decode("utf-8", "backslashreplace")
+def _quoted(value: bytes) -> str:
+    return encode(value[:LONGEST_VALUE].decode("utf-8", "backslashreplace"))
 
 
-def _escaped(text: str) -> str:
+def _escaped(value: bytes) -> str:
     """Nothing in it can end the quotes or the line."""
+    text = value[:LONGEST_VALUE].decode("utf-8", "backslashreplace")
     return _UNSAFE.sub(lambda found: "".join(f"\\x{byte:02X}" for byte in found[0].encode("utf-8")), text)
-
-
-class _Stamp:
-    """Times of day, each second formatted once."""
-
-    def __init__(self, form: str, split: Callable[[float], time.struct_time]) -> None:
-        self._form = form
-        self._split = split
-        self._second = -1
-        self._text = ""
-
-    def __call__(self, when: float) -> tuple[str, int]:
-        """The second as text, and the milliseconds since."""
-        second = int(when)
-        if second != self._second:
-            self._second = second
-            self._text = time.strftime(self._form, self._split(second))
-        return self._text, int((when - second) * 1000)

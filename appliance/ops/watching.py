@@ -4,51 +4,150 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from typing import Any
 
-from twisted.application.service import MultiService
+from prometheus_client.core import Metric
+from twisted.application.service import MultiService, Service
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 
 from appliance.config import Configuration
 from appliance.http.record import Record
+from appliance.ops import metricscollector
 from appliance.ops.accesslog import AccessLog
-from appliance.ops.accesslogline import CombinedLine, JsonLine, Line
+from appliance.ops.accesslogline import CombinedLines, JsonLines, Lines
 from appliance.ops.accesslogredact import Redactor
 from appliance.ops.logfile import LogFile
+from appliance.ops.metricscollector import Clients, Sources, Upstream
+from appliance.ops.metricscounts import Counts
+from appliance.ops.metricsserver import InnerListener, MetricsPage
+from appliance.ops.metricssurvey import Renewals, Survey
 from appliance.ops.observer import RequestObserver
-from appliance.opsconfig import AccessLog as AccessLogConfiguration
+from appliance.opsconfig import AccessLog as AccessLogSettings
+from appliance.opsconfig import Metrics as MetricsSettings
 from appliance.proxy.handler import RequestId
 from appliance.store import Defer
+
+FLUSH_SECONDS = 1.0
+"""No record waits longer than this for its batch to be full."""
+
+
+class _Flushing(Service):
+    """Has an observer pass on what it has, once a second; when it stops, and from then on, at once."""
+
+    def __init__(self, clock: IReactorTime, observer: RequestObserver) -> None:
+        self._observer = observer
+        self._loop = LoopingCall(observer.flush)
+        self._loop.clock = clock
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        self._loop.start(FLUSH_SECONDS, now=False)
+
+    def stopService(self) -> None:
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._loop.running:
+            self._loop.stop()
+        self._observer.batch = 1
+        self._observer.flush()
 
 
 class Watch(MultiService):
     """``observer`` is for every client's connection; None when nothing wants to know of requests."""
 
-    def __init__(self, clock: Any, configuration: Configuration, defer: Defer) -> None:
-        """``clock`` is monotonic."""
+    def __init__(self, reactor: Any, configuration: Configuration, defer: Defer, now: Callable[[], datetime]) -> None:
+        """``reactor``'s clock is monotonic, ``now`` the wall's."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._prefix = secrets.token_hex(6)
-        self._access_log: AccessLog | None = None
-        self.request_id: RequestId | None = None
+        self._reactor = reactor
+        self._now = now
+        self._prefix = secrets.token_hex(6) + "-"
+        self.access_log = self._make_access_log(configuration.access_log, defer)
+        """None if there is none, as for the others."""
+        self.request_id = self._make_request_id(configuration.access_log)
         """What tells applications the id, if they are to be told."""
-        if configuration.access_log is not None:
-            settings = configuration.access_log
-            self._access_log = AccessLog(clock, time.time, self._line(settings), LogFile(settings.file), defer)
-            self._access_log.setServiceParent(self)  # type: ignore[no-untyped-call]
-            if settings.request_id_header is not None:
-                self.request_id = RequestId(settings.request_id_header, self.identify)
-        self.observer: RequestObserver | None = None
-        if self._access_log is not None:
-            self.observer = RequestObserver(clock.seconds, log=self._access_log.add)
+        self.counts: Counts | None = None
+        self.listener: InnerListener | None = None
+        self.sources: Sources | None = None
+        if configuration.metrics is not None:
+            self._make_metrics(configuration.metrics)
+        self.observer = self._make_observer()
+
+    def attach(
+        self, renewals: Renewals, upstreams: Callable[[], Collection[Upstream]], refused: Callable[[], int]
+    ) -> None:
+        """Say whom to ask: before the start, and whenever that changes."""
+        if self.sources is not None:
+            self.sources.survey.attach(renewals)
+            self.sources.upstreams = upstreams
+            self.sources.refused = refused
+
+    def add_clients(self, name: str, clients: Clients) -> None:
+        """Say who knows the connections of one kind of listener, ``http`` or ``https``."""
+        if self.sources is not None:
+            self.sources.clients[name] = clients
 
     def identify(self, record: Record) -> str:
         """A request's id, like no other's of this process or another."""
-        return f"{self._prefix}-{record.number:x}"
+        return f"{self._prefix}{record.number:x}"
 
     def reopen_logs(self) -> None:
         """Log files were moved away: go on in new ones."""
-        if self._access_log is not None:
-            self._access_log.reopen()
+        if self.access_log is not None:
+            self.access_log.reopen()
+        self._flush()
 
-    def _line(self, settings: AccessLogConfiguration) -> Line:
+    def reloaded(self, good: bool) -> None:
+        """The configuration was read anew, and applied if it was ``good``."""
+        if self.counts is not None:
+            self.counts.reloaded(self._now().timestamp(), good)
+
+    def _make_access_log(self, settings: AccessLogSettings | None, defer: Defer) -> AccessLog | None:
+        if settings is None:
+            return None
+        made = AccessLog(self._reactor, time.time, self._lines(settings), LogFile(settings.file), defer)
+        made.setServiceParent(self)  # type: ignore[no-untyped-call]
+        return made
+
+    def _lines(self, settings: AccessLogSettings) -> Lines:
         redact = Redactor(settings.redact)
-        return CombinedLine(redact) if settings.format == "combined" else JsonLine(redact, self.identify)
+        return CombinedLines(redact) if settings.format == "combined" else JsonLines(redact, self._prefix)
+
+    def _make_observer(self) -> RequestObserver | None:
+        count = self.counts.requests if self.counts is not None else None
+        log = self.access_log.write if self.access_log is not None else None
+        if count is None and log is None:
+            return None
+        observer = RequestObserver(count, log, self.counts)
+        flushing = _Flushing(self._reactor, observer)
+        flushing.setServiceParent(self)  # type: ignore[no-untyped-call]
+        return observer
+
+    def _flush(self) -> None:
+        if self.observer is not None:
+            self.observer.flush()
+
+    def _families(self, sources: Sources) -> Iterator[Metric]:
+        self._flush()
+        return metricscollector.families(sources)
+
+    def _make_request_id(self, settings: AccessLogSettings | None) -> RequestId | None:
+        if settings is None or settings.request_id_header is None:
+            return None
+        return RequestId(settings.request_id_header, self.identify)
+
+    def _make_metrics(self, settings: MetricsSettings) -> None:
+        self.counts = Counts(settings.max_sites)
+        survey = Survey(self._reactor, self._now)
+        self.sources = sources = Sources(
+            self.counts,
+            survey,
+            settings.max_sites,
+            in_flight=lambda: self.observer.in_flight if self.observer is not None else 0,
+            lost_lines=lambda: self.access_log.lost if self.access_log is not None else 0,
+        )
+        pages = {b"metrics": MetricsPage(self._reactor, lambda: self._families(sources))}
+        self.listener = InnerListener(self._reactor, settings.listen, pages, settings.public)
+        for part in (survey, self.listener):
+            part.setServiceParent(self)  # type: ignore[no-untyped-call]

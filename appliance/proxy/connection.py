@@ -73,6 +73,7 @@ class UpstreamConnection:
         "_timeouts",
         "_unsent",
         "_write_closed",
+        "address",
         "answers",
         "deadline",
         "exchanges",
@@ -82,6 +83,8 @@ class UpstreamConnection:
 
     def __init__(self, owner: Owner, deadlines: Deadlines, timeouts: Timeouts) -> None:
         self._owner = owner
+        self.address = owner.name
+        """Whom it leads to, for logs and metrics."""
         self._deadlines = deadlines
         self._timeouts = timeouts
         self.transport: Any = None
@@ -106,11 +109,6 @@ class UpstreamConnection:
         self._read_closed = False
         self._write_closed = False
         self._unsent = 0
-
-    @property
-    def address(self) -> str:
-        """Whom it leads to, for logs and metrics."""
-        return self._owner.name
 
     # --- from the exchange ---
 

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from appliance.http.message import RequestHead
 from appliance.http.record import Record
-from appliance.ops.accesslogline import LONGEST_VALUE, CombinedLine, JsonLine
+from appliance.ops.accesslogline import LONGEST_VALUE, CombinedLines, JsonLines
 from appliance.ops.accesslogredact import Redactor
+from appliance.ops.observer import RequestObserver
 
-WHEN = 1_763_812_800.25
-"""2025-11-22 12:00:00.25 UTC."""
+OFFSET = 1_763_812_800.25 - 12.0
+"""The records below ended at 2025-11-22 12:00:00.25 UTC."""
 
 COMBINED = re.compile(r'(\S+) - - \[([^\]]+)\] "([^"]*)" ([0-9]{3}) ([0-9]+) "([^"]*)" "([^"]*)"')
 
@@ -26,16 +27,16 @@ def record(
     request = RequestHead(b"GET", target, version)
     request.host = b"example.com"
     request.fields = list(fields)
-    made = Record(request, "192.0.2.7", "TLSv1.3", 10.0, 1)
+    made = RequestObserver().begin(request, "192.0.2.7", "TLSv1.3", 10.0)
     made.site, made.upstream, made.status = "example.com", "http://127.0.0.1:8000", 200
     made.sent, made.answered, made.ended = 10.5, 10.75, 12.0
-    made.bytes_in, made.bytes_out, made.whole = 3, 5, True
+    made.bytes_in, made.bytes_out = 3, 5
     return made, request
 
 
 def as_json(made: Record) -> dict[str, object]:
     """What a reader makes of the line."""
-    loaded: dict[str, object] = json.loads(JsonLine(Redactor(), lambda _: "id-1")(made, WHEN))
+    loaded: dict[str, object] = json.loads(JsonLines(Redactor(), "id-")([made], OFFSET)[0])
     return loaded
 
 
@@ -75,7 +76,7 @@ def test_json_of_what_went_wrong() -> None:
     made.sent = 0.0
     assert "upstream_wait" not in as_json(made)
     made.upstream = ""
-    assert "upstream" not in as_json(made)
+    assert as_json(made)["upstream"] == ""
 
 
 def test_no_request() -> None:
@@ -84,13 +85,21 @@ def test_no_request() -> None:
     made.request, made.site, made.upstream, made.status = None, "", "", 400
     told = as_json(made)
     assert (told["method"], told["target"], told["status"]) == ("", "", 400)
-    assert '] "" 400 5 "-" "-"' in CombinedLine(Redactor())(made, WHEN)
+    assert '] "" 400 5 "-" "-"' in CombinedLines(Redactor())([made], OFFSET)[0]
+
+
+def test_http2() -> None:
+    """The record tells, where the request is read as if it were HTTP/1.1."""
+    made, _ = record()
+    made.protocol = "HTTP/2.0"
+    assert as_json(made)["protocol"] == "HTTP/2.0"
+    assert '"GET /a?b=c HTTP/2.0"' in CombinedLines(Redactor())([made], OFFSET)[0]
 
 
 def test_combined() -> None:
     """As Apache and nginx write it."""
     made, _ = record(fields=((b"Referer", b"https://a.example/"), (b"User-Agent", b"Lynx")))
-    found = COMBINED.fullmatch(CombinedLine(Redactor())(made, WHEN))
+    found = COMBINED.fullmatch(CombinedLines(Redactor())([made], OFFSET)[0])
     assert found is not None
     assert found.group(1, 3, 4, 5, 6, 7) == (
         *("192.0.2.7", "GET /a?b=c HTTP/1.1", "200", "5", "https://a.example/", "Lynx"),
@@ -102,7 +111,7 @@ def test_combined_of_a_unix_socket() -> None:
     """A client without an address is a dash."""
     made, _ = record()
     made.client = ""
-    assert CombinedLine(Redactor())(made, WHEN).startswith("- - - [")
+    assert CombinedLines(Redactor())([made], OFFSET)[0].startswith("- - - [")
 
 
 def test_long_values() -> None:
@@ -115,11 +124,11 @@ def test_long_values() -> None:
 def test_nothing_escapes(target: bytes, agent: bytes) -> None:
     """Whatever bytes there are, a line stays one line of ASCII, and its values end where they should."""
     made, _ = record(target, ((b"User-Agent", agent),))
-    line = JsonLine(Redactor(), lambda _: "")(made, WHEN)
+    line = JsonLines(Redactor(), "")([made], OFFSET)[0]
     assert line.isascii()
     assert line.isprintable()
     json.loads(line)
-    combined = CombinedLine(Redactor())(made, WHEN)
+    combined = CombinedLines(Redactor())([made], OFFSET)[0]
     assert combined.isascii()
     assert combined.isprintable()
     assert COMBINED.fullmatch(combined)

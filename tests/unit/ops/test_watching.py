@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from attrs import evolve
+from prometheus_client import generate_latest
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
+from appliance.clock import utc_now
 from appliance.config import Configuration
+from appliance.ops.metricsserver import _Family
 from appliance.ops.watching import Watch
-from appliance.opsconfig import AccessLog
+from appliance.opsconfig import AccessLog, Metrics
 from tests.support.proxying import OK, proxy
 
 CONFIGURATION = Configuration(())
@@ -27,7 +31,7 @@ def defer(function: Callable[[], Any], /) -> Deferred[Any]:
 
 def test_nothing_to_watch() -> None:
     """No observer, so that requests cost nothing more."""
-    watch = Watch(Clock(), CONFIGURATION, defer)
+    watch = Watch(Clock(), CONFIGURATION, defer, utc_now)
     assert (watch.observer, watch.request_id) == (None, None)
     watch.startService()
     watch.reopen_logs()
@@ -39,7 +43,7 @@ def test_access_log(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     settings = AccessLog(path, request_id_header="X-Request-Id")
     with proxy() as network:
-        watch = Watch(network.network, evolve(CONFIGURATION, access_log=settings), defer)
+        watch = Watch(network.network, evolve(CONFIGURATION, access_log=settings), defer, utc_now)
         watch.startService()
         network.observer = watch.observer
         network.handler._request_id = watch.request_id
@@ -60,9 +64,44 @@ def test_combined(tmp_path: Path) -> None:
     """The other format."""
     path = tmp_path / "access.log"
     with proxy() as network:
-        watch = Watch(network.network, evolve(CONFIGURATION, access_log=AccessLog(path, "combined")), defer)
+        watch = Watch(network.network, evolve(CONFIGURATION, access_log=AccessLog(path, "combined")), defer, utc_now)
         watch.startService()
         network.observer = watch.observer
         network.exchange(network.client(), REQUEST, OK)
         watch.stopService()
     assert path.read_text().startswith("192.0.2.7 - - [")
+
+
+def test_metrics() -> None:
+    """Everybody who knows something is asked; what has gathered is counted before that."""
+    with proxy() as network:
+        watch = Watch(
+            network.network, evolve(CONFIGURATION, metrics=Metrics(("tcp:0:interface=127.0.0.1",))), defer, utc_now
+        )
+        assert watch.sources is not None
+        watch.listener = None
+        network.observer = watch.observer
+        clients = SimpleNamespace(accepted=7, open=[1, 2])
+        watch.add_clients("https", clients)
+        watch.attach(SimpleNamespace(reports=lambda: iter(())), lambda: [], lambda: 3)  # type: ignore[arg-type]
+        network.client().send(REQUEST)
+        network.exchange(network.client(), REQUEST, OK)
+        watch.reloaded(True)
+        text = b"".join(generate_latest(_Family(each)) for each in watch._families(watch.sources)).decode()
+    for line in (
+        'appliance_requests_total{code="200",method="GET",site="example.com"} 1.0',
+        "appliance_requests_in_flight 1.0",
+        'appliance_connections{listener="https"} 2.0',
+        "appliance_connections_refused_total 3.0",
+        'appliance_reloads_total{outcome="success"} 1.0',
+    ):
+        assert f"{line}\n" in text
+
+
+def test_without_metrics() -> None:
+    """Whoever tells something tells nobody."""
+    watch = Watch(Clock(), CONFIGURATION, defer, utc_now)
+    watch.add_clients("https", SimpleNamespace(accepted=7, open=[1, 2]))
+    watch.attach(SimpleNamespace(reports=lambda: iter(())), lambda: [], lambda: 3)  # type: ignore[arg-type]
+    watch.reloaded(True)
+    assert watch.sources is None

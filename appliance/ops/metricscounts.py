@@ -1,0 +1,143 @@
+"""What is counted of requests and handshakes: plain numbers, a few additions for each, made into metrics when asked.
+
+`Counts.requests` is about each request, so it calls nothing for what it can do itself.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Final
+
+BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the times that are told apart, in seconds."""
+
+METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"})
+"""Whatever else clients come up with is counted as one."""
+
+OTHER_METHOD = b"other"
+NO_SITE = "(none)"
+"""Requests that were answered before, or for want of, a site."""
+THE_OTHERS = "(others)"
+"""Sites or addresses beyond the number that have figures of their own."""
+
+_MOST_PAIRS = 64
+_FAULTS: Final = frozenset({"client", "connect", "queue", "send", "head", "body"})
+
+
+Counted = tuple[str, bytes, int, float, str, float, int, int, str]
+"""What is kept of a request until it is counted: site, method (empty: it was no request), status, seconds from its
+beginning to its end; upstream, seconds from asking that to its answer (negative: there was none); bytes of the bodies
+in and out; fault. As `http.record.Record` has them.
+
+No more than that: keeping requests would keep their memory from being used for the next ones, and cost as much as
+counting does."""
+
+
+class Histogram:
+    """How many took how long."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        """For each of `BOUNDS`, those up to it and above the one before; then the rest."""
+        self.seconds = 0.0
+        """All together."""
+
+
+class SiteCounts:
+    """One site's requests."""
+
+    __slots__ = ("bytes_in", "bytes_out", "faults", "requests", "times")
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[bytes, int], int] = {}
+        """By method and status."""
+        self.faults: dict[str, int] = {}
+        """Those that were broken off or not answered, by whom or where."""
+        self.times = Histogram()
+        """From the request's head to the response's end; tunnels are not in it."""
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+
+class Counts:
+    """Everything since the start of the process. ``most`` sites and ``most`` addresses have figures of their own."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._own = 0
+        self.sites: dict[str, SiteCounts] = {}
+        """By name, `NO_SITE` and `THE_OTHERS` among them."""
+        self.upstreams: dict[str, Histogram] = {}
+        """By address: from sending a request to the beginning of the response."""
+        self.handshakes: dict[str, int] = {}
+        """By TLS version."""
+        self.failed_handshakes: dict[str, int] = {}
+        """By reason."""
+        self.reloads = {"success": 0, "failure": 0}
+        self.reloaded_at: float | None = None
+        """Seconds since the epoch of the last good one."""
+
+    def requests(self, entries: Sequence[Counted]) -> None:
+        """These requests have ended."""
+        for name, method, status, seconds, address, response, bytes_in, bytes_out, fault in entries:
+            site = self.sites.get(name) or self._site(name)
+            pair = (method, status)
+            if pair in site.requests:
+                site.requests[pair] += 1
+            else:
+                _count_pair(site.requests, method or OTHER_METHOD, status)
+            if status != 101:
+                site.times.counts[bisect_left(BOUNDS, seconds)] += 1
+                site.times.seconds += seconds
+            if response >= 0.0:
+                times = self.upstreams.get(address) or self._upstream(address)
+                times.counts[bisect_left(BOUNDS, response)] += 1
+                times.seconds += response
+            site.bytes_in += bytes_in
+            site.bytes_out += bytes_out
+            if fault:
+                known = fault if fault in _FAULTS else "other"
+                site.faults[known] = site.faults.get(known, 0) + 1
+
+    def _site(self, name: str) -> SiteCounts:
+        """The counts of a site that has none yet, or that shares them."""
+        if not name:
+            name = NO_SITE
+        elif self._own < self._most:
+            self._own += 1
+        else:
+            name = THE_OTHERS
+        return self.sites.setdefault(name, SiteCounts())
+
+    def _upstream(self, address: str) -> Histogram:
+        name = address if len(self.upstreams) < self._most else THE_OTHERS
+        return self.upstreams.setdefault(name, Histogram())
+
+    def handshake_completed(self, version: str) -> None:
+        """One more that agreed on this version of TLS."""
+        self.handshakes[version] = self.handshakes.get(version, 0) + 1
+
+    def handshake_failed(self, reason: str) -> None:
+        """One more that failed for this, one of a few words."""
+        self.failed_handshakes[reason] = self.failed_handshakes.get(reason, 0) + 1
+
+    def reloaded(self, at: float, good: bool) -> None:
+        """The configuration was read anew, ``at`` seconds since the epoch, and applied if it was ``good``."""
+        self.reloads["success" if good else "failure"] += 1
+        if good:
+            self.reloaded_at = at
+
+
+def _count_pair(requests: dict[tuple[bytes, int], int], method: bytes, status: int) -> None:
+    """One more of a pair that is new, or that has no figure of its own.
+
+    Whatever applications and clients do, the pairs stay few: beyond a bound, only classes of statuses are told apart.
+    """
+    if method not in METHODS:
+        method = OTHER_METHOD
+    if (method, status) not in requests and len(requests) >= _MOST_PAIRS:
+        method, status = OTHER_METHOD, status // 100 * 100
+    requests[method, status] = requests.get((method, status), 0) + 1
