@@ -75,6 +75,12 @@ class Inquiry:
     suggestion: Suggestion | None = None
     """None if the CA knows nothing of renewal information, or nothing of this certificate."""
 
+    def says_more_than(self, before: Inquiry | None) -> bool:
+        """Whether there is a window that was not known."""
+        old = before.suggestion if before is not None else None
+        new = self.suggestion
+        return new is not None and (old is None or (old.start, old.end) != (new.start, new.end))
+
     def heard(
         self, info: RenewalInfo, retry_after: float | None, now: datetime, random: Callable[[], float]
     ) -> Inquiry:

@@ -17,7 +17,8 @@ from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
 from appliance.acme.decision import choose
 from appliance.acme.environment import Environment, Install, Issuing, Look
 from appliance.acme.keys import DEFAULT
-from appliance.acme.siterenewal import FAULT_PAUSE, SiteRenewal, SiteReport
+from appliance.acme.siterenewal import FAULT_PAUSE, SiteRenewal
+from appliance.acme.sitereport import SiteReport
 from appliance.acme.spending import Spending
 from appliance.acme.state import RenewalState, StateFolder
 from appliance.acme.turns import Turns

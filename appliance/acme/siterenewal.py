@@ -6,21 +6,22 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from appliance.acme.ari import Inquiry, Suggestion
-from appliance.acme.decision import Action, Situation, Step, decide, is_good, newest, suggestion_for
+from appliance.acme.asking import ask
+from appliance.acme.decision import Action, Situation, Step, decide, is_good, newest
 from appliance.acme.environment import Environment
 from appliance.acme.failure import VALIDATIONS, Trouble, classify
 from appliance.acme.losses import Loss, still_lost
 from appliance.acme.ordering import Ordering
 from appliance.acme.plan import Plan, after_failure, plan_order
 from appliance.acme.pointing import INTERVAL, Pointing
-from appliance.acme.schedule import SKEW, is_expiring, retry_delay
+from appliance.acme.schedule import SKEW, retry_delay
 from appliance.acme.sitecertificates import SiteCertificates
+from appliance.acme.sitereport import SiteReport, alarm
 from appliance.acme.state import Attempt, RenewalState
 from appliance.config import Site
 from appliance.errors import ApplianceError, CertificateError
@@ -39,24 +40,6 @@ ROLLBACK_REST = timedelta(days=1)
 """How long a certificate that was gone back to is left alone."""
 
 _SHORTEST_SLEEP = 0.1
-
-
-@frozen
-class SiteReport:
-    """Where a site stands: for the status page, the metrics and the log."""
-
-    site: str
-    names: tuple[str, ...]
-    serving: Certificate | None
-    """What handshakes get now."""
-    saved: bool
-    """False while the newest certificate could not be written."""
-    state: RenewalState
-    next_step: Action
-    lost: tuple[str, ...] = ()
-    """Names that the certificate in service lacks because they could not be validated."""
-    alarm: str = ""
-    """What somebody should look at now; empty if all is well."""
 
 
 class SiteRenewal:
@@ -120,7 +103,7 @@ class SiteRenewal:
             lost=tuple(
                 loss.name for loss in still_lost(self._state.losses, self.site.names, self._certificates.serving)
             ),
-            alarm=self._alarm(now),
+            alarm=alarm(self._certificates.serving, self._state, now),
         )
 
     def renew(self, force: bool = False) -> Deferred[None] | None:
@@ -270,41 +253,12 @@ class SiteRenewal:
     async def _ask(self) -> None:
         certificate = newest(self._situation())
         assert certificate is not None, "decided to ask without a certificate"
-        env, random = self._env, self._env.random
-        known = self._state.inquiry_of(certificate) or Inquiry(f"{certificate.serial:x}", env.now())
-        authority = self._state.authority if self._state.authority in env.issuers else self._authorities[0]
-        try:
-            told = await env.issuers[authority].renewal_info(certificate)
-        except Exception as error:
-            if not env.is_running():
-                raise
-            life = certificate.not_after - certificate.not_before
-            inquiry = known.failed(env.now(), life, random)
-            self._log.warn(
-                "{site}: {authority} does not say when to renew: {error}; by the certificate's age, then",
-                site=self.site.name,
-                authority=authority,
-                error=error,
-            )
-        else:
-            inquiry = known.unknown(env.now(), random) if told is None else known.heard(*told, env.now(), random)
+        authority = self._state.authority if self._state.authority in self._env.issuers else self._authorities[0]
+        before = self._state.inquiry_of(certificate)
+        inquiry = await ask(self.site.name, self._env, self._env.issuers[authority], certificate, before)
         self._state = evolve(self._state, inquiry=inquiry)
-        old, new = known.suggestion, inquiry.suggestion
-        if new is None or (old is not None and (old.start, old.end) == (new.start, new.end)):
-            return  # nothing that a restart could not find out again
-        self._say_what_is_suggested(new)
-        await self._save_state()
-
-    def _say_what_is_suggested(self, suggestion: Suggestion) -> None:
-        log = self._log.error if suggestion.overdue else self._log.info
-        log(
-            "{site}: the CA suggests to renew from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC{over}{why}",
-            site=self.site.name,
-            start=suggestion.start,
-            end=suggestion.end,
-            over=", which is over: it is done at once. Is the certificate revoked?" if suggestion.overdue else "",
-            why=f"; see {suggestion.explanation}" if suggestion.explanation else "",
-        )
+        if inquiry.says_more_than(before):
+            await self._save_state()  # anything else, a restart could find out again
 
     # Ordering.
 
@@ -465,15 +419,3 @@ class SiteRenewal:
         watchers, self._watchers = self._watchers, []
         for watcher in watchers:
             watcher.callback(None)
-
-    def _alarm(self, now: datetime) -> str:
-        suggestion = suggestion_for(self._certificates.serving, self._state)
-        serving = self._certificates.serving
-        if serving is not None and is_expiring(serving.not_before, serving.not_after, now):
-            return f"the certificate ends at {serving.not_after:%Y-%m-%d %H:%M:%S} UTC: {self._state.problem}"
-        if suggestion is not None and suggestion.overdue:
-            return f"the CA wants the certificate replaced at once: {suggestion.explanation or 'it may be revoked'}"
-        if self._state.losses:
-            lost = ", ".join(loss.name for loss in self._state.losses)
-            return f"the certificate lacks {lost}: {self._state.problem}"
-        return ""

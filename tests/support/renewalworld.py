@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from appliance.acme.budget import UNLIMITED, Limits
 from appliance.acme.renewal import RenewalService
 from appliance.acme.request import CertificateRequest, Unfinished
-from appliance.acme.siterenewal import SiteReport
+from appliance.acme.sitereport import SiteReport
 from appliance.acme.state import RenewalState
 from appliance.config import Site
 from appliance.errors import Problem

@@ -141,3 +141,13 @@ def test_no_key_identifier() -> None:
     builder = x509.CertificateBuilder(name, name, key.public_key(), 5, NOW, NOW + DAY)
     other = x509.AuthorityKeyIdentifier(None, [x509.DNSName("ca.test")], 7)
     assert certificate_id(builder.add_extension(other, critical=False).sign(key, SHA256())) is None
+
+
+def test_news() -> None:
+    """Another window than before is news; the same one, or none, is not."""
+    heard = NEVER_ASKED.heard(INFO, None, NOW, middle)
+    assert heard.says_more_than(None)
+    assert heard.says_more_than(NEVER_ASKED)
+    assert not heard.says_more_than(heard)
+    assert not NEVER_ASKED.says_more_than(heard)
+    assert heard.heard(RenewalInfo(NOW, NOW), None, NOW, middle).says_more_than(heard)
