@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +28,9 @@ def record(
     request = RequestHead(b"GET", target, version)
     request.host = b"example.com"
     request.fields = list(fields)
-    made = RequestObserver().begin(request, "192.0.2.7", "TLSv1.3", 10.0)
+    made = RequestObserver(log=print).begin(
+        request, SimpleNamespace(client="192.0.2.7", tls="TLSv1.3", protocol=""), 10.0
+    )
     made.site, made.upstream, made.status = "example.com", "http://127.0.0.1:8000", 200
     made.sent, made.answered, made.ended = 10.5, 10.75, 12.0
     made.bytes_in, made.bytes_out = 3, 5
@@ -82,7 +85,7 @@ def test_json_of_what_went_wrong() -> None:
 def test_no_request() -> None:
     """What could not be read as a request has a line as well."""
     made, _ = record()
-    made.request, made.site, made.upstream, made.status = None, "", "", 400
+    made.request, made.method, made.site, made.upstream, made.status = None, b"", "", "", 400
     told = as_json(made)
     assert (told["method"], told["target"], told["status"]) == ("", "", 400)
     assert '] "" 400 5 "-" "-"' in CombinedLines(Redactor())([made], OFFSET)[0]
@@ -91,7 +94,7 @@ def test_no_request() -> None:
 def test_http2() -> None:
     """The record tells, where the request is read as if it were HTTP/1.1."""
     made, _ = record()
-    made.protocol = "HTTP/2.0"
+    made.client = SimpleNamespace(client="192.0.2.7", tls="TLSv1.3", protocol="HTTP/2.0")
     assert as_json(made)["protocol"] == "HTTP/2.0"
     assert '"GET /a?b=c HTTP/2.0"' in CombinedLines(Redactor())([made], OFFSET)[0]
 
@@ -110,7 +113,7 @@ def test_combined() -> None:
 def test_combined_of_a_unix_socket() -> None:
     """A client without an address is a dash."""
     made, _ = record()
-    made.client = ""
+    made.client = SimpleNamespace(client="", tls="", protocol="")
     assert CombinedLines(Redactor())([made], OFFSET)[0].startswith("- - - [")
 
 
@@ -132,3 +135,23 @@ def test_nothing_escapes(target: bytes, agent: bytes) -> None:
     assert combined.isascii()
     assert combined.isprintable()
     assert COMBINED.fullmatch(combined)
+
+
+def test_two_in_one_second_are_told_apart() -> None:
+    """The time is made once a second; a field whose name is as long as a wanted one's is not taken for it."""
+    fields = ((b"X-Trace-Id", b"not the agent"), (b"X-Trace", b"not the referer"))
+    first, second = record(fields=fields)[0], record(fields=fields)[0]
+    second.status = 404
+    for lines in (JsonLines(Redactor(), "id-"), CombinedLines(Redactor())):
+        one, two = lines([first, second], OFFSET)
+        assert "not the" not in one + two
+        assert ("200" in one, "404" in two) == (True, True)
+
+
+def test_what_is_remembered_of_clients_is_bounded() -> None:
+    """Any number of user agents is told right."""
+    lines = JsonLines(Redactor(), "id-")
+    for number in range(2050):
+        agent = b"agent %d" % number
+        told = json.loads(lines([record(fields=((b"User-Agent", agent),))[0]], OFFSET)[0])
+        assert told["user_agent"] == agent.decode()

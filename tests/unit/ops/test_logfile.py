@@ -115,3 +115,14 @@ def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     file.close()
     assert capfd.readouterr().out == "one\ntwo\n"
     assert str(file) == "standard output"
+
+
+def test_no_room_for_a_single_byte(tmp_path: Path) -> None:
+    """Nothing is torn, so the next line needs no new beginning."""
+    file = LogFile(tmp_path / "access.log")
+    file.write(b"one\n")
+    with room(4), pytest.raises(OSError, match="File too large"):
+        file.write(b"two\n")
+    file.write(b"three\n")
+    file.close()
+    assert (tmp_path / "access.log").read_bytes() == b"one\nthree\n"
