@@ -155,3 +155,12 @@ def test_what_is_remembered_of_clients_is_bounded() -> None:
         agent = b"agent %d" % number
         told = json.loads(lines([record(fields=((b"User-Agent", agent),))[0]], OFFSET)[0])
         assert told["user_agent"] == agent.decode()
+
+
+def test_a_short_wait_is_not_told() -> None:
+    """A connection was there already: the usual case."""
+    made, _ = record()
+    made.sent = made.started
+    told = as_json(made)
+    assert "upstream_wait" not in told
+    assert told["upstream_seconds"] == 0.75

@@ -126,3 +126,11 @@ def test_no_room_for_a_single_byte(tmp_path: Path) -> None:
     file.write(b"three\n")
     file.close()
     assert (tmp_path / "access.log").read_bytes() == b"one\nthree\n"
+
+
+def test_nothing_to_write(tmp_path: Path) -> None:
+    """A batch of nothing leaves the file as it is."""
+    file = LogFile(tmp_path / "access.log")
+    file.write(b"")
+    file.close()
+    assert (tmp_path / "access.log").read_bytes() == b""
