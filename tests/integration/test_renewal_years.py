@@ -221,4 +221,3 @@ def test_two_years_of_fifty_sites(
         print(f"seen: {dict(years.counts)}; worst: thousandths of a life used before the next certificate")
     assert years.ca.counts["rateLimited"] == 0, "the CA never had to say that it was too much"
     assert years.counts["tracebacks"] == 0
-    assert computed < 60, "real time where nobody else uses the machine"
