@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,9 +27,7 @@ def record(
     request = RequestHead(b"GET", target, version)
     request.host = b"example.com"
     request.fields = list(fields)
-    made = RequestObserver(log=print).begin(
-        request, SimpleNamespace(client="192.0.2.7", tls="TLSv1.3", protocol=""), 10.0
-    )
+    made = RequestObserver().begin(request, "192.0.2.7", "TLSv1.3", 10.0)
     made.site, made.upstream, made.status = "example.com", "http://127.0.0.1:8000", 200
     made.sent, made.answered, made.ended = 10.5, 10.75, 12.0
     made.bytes_in, made.bytes_out = 3, 5
@@ -85,7 +82,7 @@ def test_json_of_what_went_wrong() -> None:
 def test_no_request() -> None:
     """What could not be read as a request has a line as well."""
     made, _ = record()
-    made.request, made.method, made.site, made.upstream, made.status = None, b"", "", "", 400
+    made.request, made.site, made.upstream, made.status = None, "", "", 400
     told = as_json(made)
     assert (told["method"], told["target"], told["status"]) == ("", "", 400)
     assert '] "" 400 5 "-" "-"' in CombinedLines(Redactor())([made], OFFSET)[0]
@@ -94,7 +91,7 @@ def test_no_request() -> None:
 def test_http2() -> None:
     """The record tells, where the request is read as if it were HTTP/1.1."""
     made, _ = record()
-    made.client = SimpleNamespace(client="192.0.2.7", tls="TLSv1.3", protocol="HTTP/2.0")
+    made.protocol = "HTTP/2.0"
     assert as_json(made)["protocol"] == "HTTP/2.0"
     assert '"GET /a?b=c HTTP/2.0"' in CombinedLines(Redactor())([made], OFFSET)[0]
 
@@ -113,7 +110,7 @@ def test_combined() -> None:
 def test_combined_of_a_unix_socket() -> None:
     """A client without an address is a dash."""
     made, _ = record()
-    made.client = SimpleNamespace(client="", tls="", protocol="")
+    made.client = ""
     assert CombinedLines(Redactor())([made], OFFSET)[0].startswith("- - - [")
 
 
