@@ -43,6 +43,9 @@ _DRAINING: Final = b"drained\0"
 class Http2Connection:
     """One client's connection over a transport whose ALPN chose ``h2``."""
 
+    protocol = "HTTP/2.0"
+    """See http.record.Client."""
+
     __slots__ = (
         "__weakref__",
         "_asked",
@@ -64,6 +67,7 @@ class Http2Connection:
         "engine",
         "handler",
         "limits",
+        "logged",
         "memo",
         "observer",
         "paused",
@@ -92,6 +96,8 @@ class Http2Connection:
         self.timeouts = timeouts
         self._tell_gone = gone
         self.observer = observer
+        self.logged: Any = None
+        """See http.record.Client."""
         self.tls = tls
         """The version of TLS; only known while there is an observer."""
         self.scheme = b"https"

@@ -109,11 +109,7 @@ class Stream(ServerStream):
         """See ServerStream."""
         connection, request = self._connection, self._request
         if connection.observer is not None:
-            told = request if isinstance(request, RequestHead) else None
-            self._record = connection.observer.begin(
-                told, connection.client, connection.tls, connection.deadlines.seconds()
-            )
-            self._record.protocol = "HTTP/2.0"
+            self._record = connection.observer.begin(connection.deadlines.seconds())
         if isinstance(request, RequestError):
             self.fail(request.status)
             return
@@ -182,8 +178,10 @@ class Stream(ServerStream):
             self._connection.deadlines.discard(self)
         record, self._record = self._record, None
         if record is not None:
-            assert self._connection.observer is not None
-            self._connection.observer.end(record, self._connection.deadlines.seconds(), self.local_closed)
+            connection, request = self._connection, self._request
+            assert connection.observer is not None
+            told = request if isinstance(request, RequestHead) else RequestHead(b"", b"", 1)
+            connection.observer.end(record, told, connection, connection.deadlines.seconds(), self.local_closed)
 
     def _let_go(self) -> None:
         """Nobody is left to be answered."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from appliance.http.message import RequestHead
 
@@ -10,39 +10,46 @@ CLIENT_GONE = 499
 """The status noted for a request whose client went away before an answer began. Nobody was sent it."""
 
 
+class Client(Protocol):
+    """A client's connection, as far as is told of it."""
+
+    tls: str
+    """The version, ``TLSv1.3``; empty without TLS."""
+    logged: Any
+    """The access log's own, for what does not change between the requests of one connection; None at first."""
+
+    @property
+    def client(self) -> str:
+        """The client's IP address; empty on a UNIX socket."""
+
+    @property
+    def protocol(self) -> str:
+        """The version of HTTP, if it is not HTTP/1."""
+
+
 class Record:
     """One request, filled in by those it passes. Times are seconds of the monotonic clock, 0 for what did not happen.
 
     ``request.record`` is the way to it for handler and exchange; None while nobody observes. An observer makes it and
-    sets everything: that is cheaper by half than an ``__init__``, and every request pays for it.
+    sets everything: that is cheaper by half than an ``__init__``, and every request pays for it. It does not know the
+    request: a cycle for each would keep the garbage collector busy.
     """
 
     __slots__ = (
         "answered",
         "bytes_in",
         "bytes_out",
-        "client",
         "ended",
         "fault",
+        "method",
         "number",
-        "protocol",
-        "request",
         "sent",
         "site",
         "started",
         "status",
-        "tls",
         "upstream",
     )
 
-    request: RequestHead | None
-    """None for what could not be read as one."""
-    client: str
-    """The client's IP address; empty on a UNIX socket."""
-    tls: str
-    """The version, ``TLSv1.3``; empty without TLS."""
-    protocol: str
-    """The version of HTTP, if it is not HTTP/1."""
     number: int
     """How many requests there were in this process, this one included."""
     site: str
@@ -59,20 +66,25 @@ class Record:
     sent: float
     """When the upstream was sent it."""
     answered: float
-    """When the response's head was passed on."""
-    ended: float
+    """When the response's head was passed on, if that was before its end."""
     fault: str
     """Who broke it off: the phase in which the upstream failed (see UpstreamError), ``client``, nobody: empty."""
+    method: bytes
+    """Empty for what could not be read as a request. This and the next are set at the end, for who counts."""
+    ended: float
 
 
 class Observer(Protocol):
     """Is told of every request, once as it begins and once as it ends, and of every TLS handshake."""
 
-    def begin(self, request: RequestHead | None, client: str, tls: str, began: float) -> Record:
-        """A request was read; None: something that is none. Every record is given to `end` in the end."""
+    def begin(self, began: float) -> Record:
+        """A request was read, or something that is none. Every record is given to `end` in the end."""
 
-    def end(self, record: Record, now: float, whole: bool) -> None:
-        """It is over. ``whole``: its response was passed on to the end."""
+    def end(self, record: Record, request: RequestHead, client: Client, now: float, whole: bool) -> None:
+        """It is over. ``whole``: its response was passed on to the end.
+
+        ``request`` has neither method nor target if it was none.
+        """
 
     def handshake_completed(self, version: str) -> None:
         """A client's TLS connection stands."""

@@ -44,6 +44,9 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class ServerConnection:
     """One client's connection. Everything below "from the exchange" is for what answers; the rest is Twisted's."""
 
+    protocol = ""
+    """See http.record.Client."""
+
     __slots__ = (
         "__weakref__",
         "_advancing",
@@ -74,6 +77,7 @@ class ServerConnection:
         "_write_closed",
         "client",
         "deadline",
+        "logged",
         "memo",
         "port",
         "scheme",
@@ -108,6 +112,8 @@ class ServerConnection:
         """The peer's IP address; empty on a UNIX socket."""
         self.port = 0
         """The port the client connected to; 0 on a UNIX socket."""
+        self.logged: Any = None
+        """See http.record.Client."""
         self.tls = ""
         """The version of TLS; only known while there is an observer, who asks for it."""
         self.memo: Any = None
@@ -231,7 +237,8 @@ class ServerConnection:
             observer.handshake_failed(reason.value)
         record, self._record = self._record, None
         if record is not None:
-            observer.end(record, self._deadlines.seconds(), record.status == 101)
+            assert self._request is not None
+            observer.end(record, self._request, self, self._deadlines.seconds(), record.status == 101)
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the socket is full."""
@@ -330,7 +337,7 @@ class ServerConnection:
         self._awaited = True
         if self._observer is not None:
             began = self.deadline - self._timeouts.header  # which was set when the head began to arrive
-            self._record = request.record = self._observer.begin(request, self.client, self.tls, began)
+            self._record = request.record = self._observer.begin(began)
         self._requests += 1
         if self._requests >= self._limits.requests_per_connection:
             request.keep_alive = False
@@ -480,7 +487,7 @@ class ServerConnection:
         if self._observer is not None:
             record, self._record = self._record, None
             if record is not None:
-                self._observer.end(record, now, True)
+                self._observer.end(record, request, self, now, True)
         if self._body is not None:
             self._linger()
             return
@@ -600,8 +607,9 @@ class ServerConnection:
             return
         self._state = _BUSY
         if self._record is None and self._observer is not None:
-            self._record = self._observer.begin(None, self.client, self.tls, self._deadlines.seconds())
-        self._request = RequestHead(b"GET", b"*", 1)
+            self._record = self._observer.begin(self._deadlines.seconds())
+        if self._request is None:
+            self._request = RequestHead(b"", b"", 1)
         self._awaited = True
         self._body = UntilCloseReader()  # whatever still comes is not a request any more
         self.answer(pages.error(status))

@@ -1,8 +1,8 @@
-"""The access log: requests become lines, a batch at a time, which a thread writes."""
+"""The access log: lines, a batch at a time, that a thread writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from twisted.application.service import Service
@@ -11,8 +11,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from appliance.http.record import Record
-from appliance.ops.accesslogline import Lines
 from appliance.store import Defer
 
 MOST_PENDING = 8 * 1024 * 1024
@@ -38,13 +36,9 @@ class AccessLog(Service):
 
     log = Logger()
 
-    def __init__(
-        self, clock: IReactorTime, wall: Callable[[], float], make: Lines, target: Target, defer: Defer
-    ) -> None:
-        """``clock`` is the records', ``wall`` tells seconds since the epoch; ``make`` makes lines."""
+    def __init__(self, clock: IReactorTime, target: Target, defer: Defer) -> None:
+        """``clock`` is monotonic."""
         self._clock = clock
-        self._wall = wall
-        self._make = make
         self._target = target
         self._defer = defer
         self._pending: list[bytes] = []
@@ -57,13 +51,11 @@ class AccessLog(Service):
         self._losing = False
         self._told_at = float("-inf")
 
-    def write(self, records: Sequence[Record]) -> None:
-        """These requests have ended, and are to be written. Not empty."""
-        lines = self._make(records, self._wall() - self._clock.seconds())
-        lines.append("")
-        batch = "\n".join(lines).encode("ascii", "backslashreplace")
+    def write(self, lines: Sequence[str]) -> None:
+        """Have these lines written, which have no ends; there is at least one."""
+        batch = "".join([f"{line}\n" for line in lines]).encode("ascii", "backslashreplace")
         if self._pending_bytes + len(batch) > MOST_PENDING:
-            self._lose(len(records), "the disk is too slow")
+            self._lose(len(lines), "the disk is too slow")
         elif self._written is not None:
             self._write_now(batch)
         else:

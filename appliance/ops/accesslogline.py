@@ -4,135 +4,138 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as encode
 
 from appliance.http.message import RequestHead
-from appliance.http.record import Record
+from appliance.http.record import Client, Record
 
 LONGEST_VALUE = 2048
 """Bytes of a request target or header value that are written; the rest is cut off."""
 
 PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
-"""By `RequestHead.version`, where nothing else is told."""
+"""By `RequestHead.version`, where the connection does not tell."""
 
 WAIT = 0.001
 """Seconds that a request waited for a connection to its upstream; shorter waits are not written."""
 
-Lines = Callable[[Sequence[Record], float], list[str]]
-"""Requests, and the seconds from their clock to the epoch's, to lines without their ends."""
-
-_Common = tuple[str, str, str, str, str, int, bytes, bytes, bytes]
-
-_MOST_COMMON = 2048
+Line = Callable[[Record, RequestHead, Client, float], str]
+"""A request that ended now, by the clock of its record, to a line without its end."""
 
 _UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
 
+_JSON = (
+    '{"time":"%s.%03dZ","id":"%s%x",%s,"target":%s,"status":%d,"bytes_in":%d,"bytes_out":%d,"seconds":%.6f'
+    ',"upstream_seconds":%.6f%s}'
+)
+_JSON_UNSENT = (
+    '{"time":"%s.%03dZ","id":"%s%x",%s,"target":%s,"status":%d,"bytes_in":%d,"bytes_out":%d,"seconds":%.6f%s}'
+)
 
-class JsonLines:
-    """Each request as one JSON object; times in seconds. ``prefix`` and its number are its id.
 
-    A microsecond in here is a microsecond for each request: hence one long function, and what many requests have in
-    common made once.
+class _Second:
+    """The current second of the day as text, formatted once."""
+
+    def __init__(self, wall: Callable[[float], float], form: str, split: Callable[[float], time.struct_time]) -> None:
+        self._wall = wall
+        self._form = form
+        self._split = split
+        self.since = float("-inf")
+        """When it began, by the monotonic clock."""
+        self.text = ""
+
+    def begin(self, now: float) -> None:
+        """It is another one now."""
+        when = self._wall(now)
+        self.since = now - when % 1
+        self.text = time.strftime(self._form, self._split(when))
+
+
+class JsonLine:
+    """The request as one JSON object; times in seconds. ``prefix`` and its number are its id.
+
+    A microsecond in here is a microsecond for each request: hence one long function, and what the requests of a
+    connection have in common made once.
     """
 
-    def __init__(self, redact: Callable[[bytes], bytes], prefix: str) -> None:
+    def __init__(self, redact: Callable[[bytes], bytes], prefix: str, wall: Callable[[float], float]) -> None:
+        """``wall`` turns a time of the monotonic clock into seconds since the epoch."""
         self._redact = redact
         self._prefix = prefix
-        self._common: dict[_Common, str] = {}
+        self._second = _Second(wall, "%Y-%m-%dT%H:%M:%S", time.gmtime)
 
-    def __call__(self, records: Sequence[Record], offset: float) -> list[str]:
-        """See Lines."""
-        lines = []
-        prefix, known, redact = self._prefix, self._common, self._redact
-        now, stamp = 0, ""
-        for record in records:
-            version, method, host, target, agent, tail = 1, b"", b"", b"", b"", ""
-            request = record.request
-            if request is not None:
-                version, method, host, target = request.version, request.method, request.host, request.target
-                for name, value in request.fields:
-                    if len(name) == 10 and name.lower() == b"user-agent":
-                        agent = value
-                    elif len(name) == 7 and name.lower() == b"referer":
-                        tail = f',"referer":{_quoted(redact(value))}'
-                if b"?" in target:
-                    target = redact(target)
-            key = (
-                record.site,
-                record.client,
-                record.tls,
-                record.upstream,
-                record.protocol,
-                version,
-                method,
-                host,
-                agent,
+    def __call__(self, record: Record, request: RequestHead, client: Client, now: float) -> str:
+        """See Line."""
+        agent, tail = b"", ""
+        for name, value in request.fields:
+            if len(name) == 10 and name.lower() == b"user-agent":
+                agent = value
+            elif len(name) == 7 and name.lower() == b"referer":
+                tail = f',"referer":{_quoted(self._redact(value))}'
+        key = (record.site, record.upstream, request.method, request.host, agent)
+        logged = client.logged
+        if logged is None or logged[0] != key:
+            logged = client.logged = key, self._describe(record, request, client, agent)
+        second = self._second
+        past = now - second.since
+        if not 0.0 <= past < 1.0:
+            second.begin(now)
+            past = now - second.since
+        target = request.target
+        if b"?" in target:
+            target = self._redact(target)
+        shown = encode(target[:LONGEST_VALUE].decode("utf-8", "backslashreplace"))
+        sent, started = record.sent, record.started
+        if record.fault:
+            tail += f',"fault":"{record.fault}"'
+        if sent - started >= WAIT:
+            tail += f',"upstream_wait":{sent - started:.6f}'
+        answered = record.answered or (0.0 if record.fault else now)
+        if sent and answered:
+            return _JSON % (
+                *(second.text, past * 1000, self._prefix, record.number, logged[1], shown, record.status),
+                *(record.bytes_in, record.bytes_out, now - started, answered - sent, tail),
             )
-            started, sent, ended = record.started, record.sent, record.ended
-            if sent:
-                if record.answered:
-                    tail = f',"upstream_seconds":{record.answered - sent:.6f}{tail}'
-                if sent - started >= WAIT:
-                    tail = f',"upstream_wait":{sent - started:.6f}{tail}'
-            if record.fault:
-                tail += f',"fault":"{record.fault}"'
-            when = ended + offset
-            if int(when) != now:
-                now = int(when)
-                stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-            lines.append(
-                f'{{"time":"{stamp}.{int((when - now) * 1000):03d}Z","id":"{prefix}{record.number:x}"'
-                f',{known.get(key) or self._describe(key)},"target":{_quoted(target)},"status":{record.status}'
-                f',"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out},"seconds":{ended - started:.6f}{tail}}}'
-            )
-        return lines
-
-    def _describe(self, key: _Common) -> str:
-        """What is the same for many requests of a client."""
-        site, client, tls, upstream, protocol, version, method, host, agent = key
-        if len(self._common) >= _MOST_COMMON:
-            self._common.clear()
-        self._common[key] = text = (
-            f'"site":"{site}","client":"{client}","tls":"{tls}","protocol":"{protocol or PROTOCOLS[version]}"'
-            f',"upstream":{encode(upstream)},"user_agent":{_quoted(agent)},"host":{_quoted(host)}'
-            f',"method":{_quoted(method)}'
+        return _JSON_UNSENT % (
+            *(second.text, past * 1000, self._prefix, record.number, logged[1], shown, record.status),
+            *(record.bytes_in, record.bytes_out, now - started, tail),
         )
-        return text
+
+    def _describe(self, record: Record, request: RequestHead, client: Client, agent: bytes) -> str:
+        """What is the same for many requests of a connection."""
+        return (
+            f'"site":"{record.site}","client":"{client.client}","tls":"{client.tls}"'
+            f',"protocol":"{client.protocol or PROTOCOLS[request.version]}","upstream":{encode(record.upstream)}'
+            f',"user_agent":{_quoted(agent)},"host":{_quoted(request.host)},"method":{_quoted(request.method)}'
+        )
 
 
-class CombinedLines:
-    """The requests in NCSA combined log format, which most log analysers read."""
+class CombinedLine:
+    """The request in NCSA combined log format, which most log analysers read."""
 
-    def __init__(self, redact: Callable[[bytes], bytes]) -> None:
+    def __init__(self, redact: Callable[[bytes], bytes], wall: Callable[[float], float]) -> None:
+        """``wall`` turns a time of the monotonic clock into seconds since the epoch."""
         self._redact = redact
+        self._second = _Second(wall, "%d/%b/%Y:%H:%M:%S %z", time.localtime)
 
-    def __call__(self, records: Sequence[Record], offset: float) -> list[str]:
-        """See Lines."""
-        lines = []
-        now, stamp = 0, ""
-        for record in records:
-            when = int(record.ended + offset)
-            if when != now:
-                now = when
-                stamp = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(now))
-            asked, referer, agent = self._asked(record, record.request) if record.request else ("", "", "")
-            lines.append(
-                f'{record.client or "-"} - - [{stamp}] "{asked}" {record.status} {record.bytes_out}'
-                f' "{referer or "-"}" "{agent or "-"}"'
-            )
-        return lines
-
-    def _asked(self, record: Record, request: RequestHead) -> tuple[str, str, str]:
-        """The request line, referer and user agent."""
-        referer = agent = ""
+    def __call__(self, record: Record, request: RequestHead, client: Client, now: float) -> str:
+        """See Line."""
+        referer = agent = asked = ""
         for name, value in request.fields:
             if len(name) == 10 and name.lower() == b"user-agent":
                 agent = _escaped(value)
             elif len(name) == 7 and name.lower() == b"referer":
                 referer = _escaped(self._redact(value))
-        protocol = record.protocol or PROTOCOLS[request.version]
-        return f"{_escaped(request.method)} {_escaped(self._redact(request.target))} {protocol}", referer, agent
+        if request.method:
+            protocol = client.protocol or PROTOCOLS[request.version]
+            asked = f"{_escaped(request.method)} {_escaped(self._redact(request.target))} {protocol}"
+        second = self._second
+        if not 0.0 <= now - second.since < 1.0:
+            second.begin(now)
+        return (
+            f'{client.client or "-"} - - [{second.text}] "{asked}" {record.status} {record.bytes_out}'
+            f' "{referer or "-"}" "{agent or "-"}"'
+        )
 
 
 def _quoted(value: bytes) -> str:

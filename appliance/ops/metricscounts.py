@@ -9,6 +9,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
+from appliance.http.record import Record
+
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the times that are told apart, in seconds."""
 
@@ -23,15 +25,6 @@ THE_OTHERS = "(others)"
 
 _MOST_PAIRS = 64
 _FAULTS: Final = frozenset({"client", "connect", "queue", "send", "head", "body"})
-
-
-Counted = tuple[str, bytes, int, float, str, float, int, int, str]
-"""What is kept of a request until it is counted: site, method (empty: it was no request), status, seconds from its
-beginning to its end; upstream, seconds from asking that to its answer (negative: there was none); bytes of the bodies
-in and out; fault. As `http.record.Record` has them.
-
-No more than that: keeping requests would keep their memory from being used for the next ones, and cost as much as
-counting does."""
 
 
 class Histogram:
@@ -80,27 +73,34 @@ class Counts:
         self.reloaded_at: float | None = None
         """Seconds since the epoch of the last good one."""
 
-    def requests(self, entries: Sequence[Counted]) -> None:
+    def requests(self, records: Sequence[Record]) -> None:
         """These requests have ended."""
-        for name, method, status, seconds, address, response, bytes_in, bytes_out, fault in entries:
-            site = self.sites.get(name) or self._site(name)
-            pair = (method, status)
+        sites, upstreams, bounds, position = self.sites, self.upstreams, BOUNDS, bisect_left
+        for record in records:
+            site = sites.get(record.site) or self._site(record.site)
+            pair = (record.method, record.status)
             if pair in site.requests:
                 site.requests[pair] += 1
             else:
-                _count_pair(site.requests, method or OTHER_METHOD, status)
-            if status != 101:
-                site.times.counts[bisect_left(BOUNDS, seconds)] += 1
-                site.times.seconds += seconds
-            if response >= 0.0:
-                times = self.upstreams.get(address) or self._upstream(address)
-                times.counts[bisect_left(BOUNDS, response)] += 1
-                times.seconds += response
-            site.bytes_in += bytes_in
-            site.bytes_out += bytes_out
+                _count_pair(site.requests, *pair)
+            sent, ended, fault = record.sent, record.ended, record.fault
+            if record.status != 101:
+                times = site.times
+                seconds = ended - record.started
+                times.counts[position(bounds, seconds)] += 1
+                times.seconds += seconds
+            if sent:
+                answered = record.answered or (0.0 if fault else ended)
+                if answered:
+                    times = upstreams.get(record.upstream) or self._upstream(record.upstream)
+                    seconds = answered - sent
+                    times.counts[position(bounds, seconds)] += 1
+                    times.seconds += seconds
+            site.bytes_in += record.bytes_in
+            site.bytes_out += record.bytes_out
             if fault:
-                known = fault if fault in _FAULTS else "other"
-                site.faults[known] = site.faults.get(known, 0) + 1
+                fault = fault if fault in _FAULTS else "other"
+                site.faults[fault] = site.faults.get(fault, 0) + 1
 
     def _site(self, name: str) -> SiteCounts:
         """The counts of a site that has none yet, or that shares them."""
@@ -136,7 +136,7 @@ def _count_pair(requests: dict[tuple[bytes, int], int], method: bytes, status: i
 
     Whatever applications and clients do, the pairs stay few: beyond a bound, only classes of statuses are told apart.
     """
-    if method not in METHODS:
+    if method not in METHODS:  # or empty, for what was no request
         method = OTHER_METHOD
     if (method, status) not in requests and len(requests) >= _MOST_PAIRS:
         method, status = OTHER_METHOD, status // 100 * 100

@@ -1,6 +1,7 @@
-"""Where the end of every request arrives. What there is to count and to write is passed on in batches.
+"""Where the end of every request arrives: lines for the access log are made, what there is to count is kept.
 
-In batches, because code runs twice as fast while the processor has it at hand, and requests have used all that up.
+Both are passed on in batches. What is kept is the record only: keeping requests would keep their memory from being used
+for the next ones, and cost each of them as much as counting it does.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from appliance.http.message import RequestHead
-from appliance.http.record import CLIENT_GONE, Record
+from appliance.http.record import CLIENT_GONE, Client, Record
+from appliance.ops.accesslogline import Line
 from appliance.ops.handshakereasons import reason_of
-from appliance.ops.metricscounts import Counted
 
 BATCH = 128
-"""So many requests are passed on at once, which takes less than half a millisecond."""
+"""So many requests are passed on at once."""
 
 
 class Handshakes(Protocol):
@@ -32,18 +33,22 @@ class RequestObserver:
 
     def __init__(
         self,
-        count: Callable[[Sequence[Counted]], object] | None = None,
-        log: Callable[[Sequence[Record]], object] | None = None,
+        count: Callable[[Sequence[Record]], object] | None = None,
+        log: tuple[Line, Callable[[Sequence[str]], object]] | None = None,
         handshakes: Handshakes | None = None,
         *,
         batch: int = BATCH,
     ) -> None:
-        """``count`` and ``log`` are given batches, not empty. Somebody must call `flush` from time to time."""
+        """``count`` is given records and ``log`` is what makes lines and what is given them: batches, not empty.
+
+        Somebody must call `flush` from time to time.
+        """
         self._count = count
-        self._log = log
+        self._line = log[0] if log is not None else None
+        self._write = log[1] if log is not None else None
         self._handshakes = handshakes
-        self._counted: list[Counted] = []
-        self._logged: list[Record] = []
+        self._records: list[Record] = []
+        self._lines: list[str] = []
         self._begun = 0
         self._passed_on = 0
         self._kept = 0
@@ -55,47 +60,27 @@ class RequestObserver:
         """How many requests and tunnels are under way."""
         return self._begun - self._passed_on - self._kept
 
-    def begin(self, request: RequestHead | None, client: str, tls: str, began: float) -> Record:
+    def begin(self, began: float) -> Record:
         """See http.record.Observer."""
         record = Record()
-        record.request = request
-        record.client = client
-        record.tls = tls
         record.number = self._begun = self._begun + 1
         record.started = began
-        record.protocol = record.site = record.upstream = record.fault = ""
+        record.site = record.upstream = record.fault = ""
         record.status = record.bytes_in = record.bytes_out = 0
-        record.sent = record.answered = record.ended = 0.0
+        record.sent = record.answered = 0.0
         return record
 
-    def end(self, record: Record, now: float, whole: bool) -> None:
+    def end(self, record: Record, request: RequestHead, client: Client, now: float, whole: bool) -> None:
         """See http.record.Observer."""
-        request = record.request
-        if request is not None:
-            request.record = None  # a cycle for each request would keep the garbage collector busy
         if not whole:
             record.fault = record.fault or "client"
             record.status = record.status or CLIENT_GONE
-        elif not record.answered:
-            record.answered = now
+        if self._line is not None:
+            self._lines.append(self._line(record, request, client, now))
         if self._count is not None:
-            sent, answered = record.sent, record.answered
-            self._counted.append(
-                (
-                    record.site,
-                    request.method if request is not None else b"",
-                    record.status,
-                    now - record.started,
-                    record.upstream,
-                    answered - sent if sent and answered else -1.0,
-                    record.bytes_in,
-                    record.bytes_out,
-                    record.fault,
-                )
-            )
-        if self._log is not None:
+            record.method = request.method
             record.ended = now
-            self._logged.append(record)
+            self._records.append(record)
         self._kept = kept = self._kept + 1
         if kept >= self.batch:
             self.flush()
@@ -104,12 +89,12 @@ class RequestObserver:
         """Pass on what there is, a batch or not."""
         self._passed_on += self._kept
         self._kept = 0
-        counted, self._counted = self._counted, []
-        if counted and self._count is not None:
-            self._count(counted)
-        logged, self._logged = self._logged, []
-        if logged and self._log is not None:
-            self._log(logged)
+        records, self._records = self._records, []
+        if records and self._count is not None:
+            self._count(records)
+        lines, self._lines = self._lines, []
+        if lines and self._write is not None:
+            self._write(lines)
 
     def handshake_completed(self, version: str) -> None:
         """See http.record.Observer."""

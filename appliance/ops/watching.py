@@ -17,7 +17,7 @@ from appliance.config import Configuration
 from appliance.http.record import Record
 from appliance.ops import metricscollector
 from appliance.ops.accesslog import AccessLog
-from appliance.ops.accesslogline import CombinedLines, JsonLines, Lines
+from appliance.ops.accesslogline import CombinedLine, JsonLine, Line
 from appliance.ops.accesslogredact import Redactor
 from appliance.ops.logfile import LogFile
 from appliance.ops.metricscollector import Clients, Sources, Upstream
@@ -72,7 +72,7 @@ class Watch(MultiService):
         self.sources: Sources | None = None
         if configuration.metrics is not None:
             self._make_metrics(configuration.metrics)
-        self.observer = self._make_observer()
+        self.observer = self._make_observer(configuration.access_log)
 
     def attach(
         self, renewals: Renewals, upstreams: Callable[[], Collection[Upstream]], refused: Callable[[], int]
@@ -106,17 +106,24 @@ class Watch(MultiService):
     def _make_access_log(self, settings: AccessLogSettings | None, defer: Defer) -> AccessLog | None:
         if settings is None:
             return None
-        made = AccessLog(self._reactor, time.time, self._lines(settings), LogFile(settings.file), defer)
+        made = AccessLog(self._reactor, LogFile(settings.file), defer)
         made.setServiceParent(self)  # type: ignore[no-untyped-call]
         return made
 
-    def _lines(self, settings: AccessLogSettings) -> Lines:
+    def _line(self, settings: AccessLogSettings) -> Line:
         redact = Redactor(settings.redact)
-        return CombinedLines(redact) if settings.format == "combined" else JsonLines(redact, self._prefix)
+        if settings.format == "combined":
+            return CombinedLine(redact, self._wall)
+        return JsonLine(redact, self._prefix, self._wall)
 
-    def _make_observer(self) -> RequestObserver | None:
+    def _wall(self, moment: float) -> float:
+        """A time of the monotonic clock as seconds since the epoch."""
+        seconds: float = time.time() - self._reactor.seconds() + moment
+        return seconds
+
+    def _make_observer(self, settings: AccessLogSettings | None) -> RequestObserver | None:
         count = self.counts.requests if self.counts is not None else None
-        log = self.access_log.write if self.access_log is not None else None
+        log = (self._line(settings), self.access_log.write) if settings and self.access_log is not None else None
         if count is None and log is None:
             return None
         observer = RequestObserver(count, log, self.counts)

@@ -134,11 +134,10 @@ class Exchange:
             self._downstream.resume_request()  # before anything is sent that could pause it
             if self.request.expects_continue and not early:
                 self._downstream.send_continue()
+        connection.send(self, self.request, self._head, early, self._request_ended)
         record = self.request.record
         if record is not None:
             record.upstream = connection.address
-        connection.send(self, self.request, self._head, early, self._request_ended)
-        if record is not None:
             record.sent = connection.sent
         if self._paused:
             connection.pause()

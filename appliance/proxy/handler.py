@@ -116,8 +116,9 @@ class ProxyHandler:
             memo = self._look_up(connection, request)
             if memo is None:
                 return None
-        if request.record is not None:
-            request.record.site = memo.site.name
+        record = request.record
+        if record is not None:
+            record.site = memo.site.name
         route = memo.site.find(request.target)
         if route is None:
             connection.answer(pages.error(404))

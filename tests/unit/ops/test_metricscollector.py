@@ -14,9 +14,11 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from twisted.internet.task import Clock
 
+from appliance.http.record import Record
 from appliance.ops.metricscollector import Sources, families
-from appliance.ops.metricscounts import Counted, Counts
+from appliance.ops.metricscounts import Counts
 from appliance.ops.metricssurvey import SiteFigures, Survey
+from appliance.ops.observer import RequestObserver
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -63,9 +65,13 @@ def sources(most: int = 10) -> Sources:
     return Sources(Counts(most), Survey(Clock(), lambda: NOW), most)
 
 
-def request(site: str, upstream: str = "http://127.0.0.1:8000", fault: str = "") -> Counted:
+def request(site: str, upstream: str = "http://127.0.0.1:8000", fault: str = "") -> Record:
     """One that took 0.2 seconds."""
-    return site, b"GET", 200, 0.2, upstream, 0.1 if upstream else -1.0, 0, 7, fault
+    made = RequestObserver().begin(1.0)
+    made.site, made.upstream, made.status, made.fault, made.method = site, upstream, 200, fault, b"GET"
+    made.answered, made.ended, made.bytes_out = 1.1, 1.2, 7
+    made.sent = 1.0 if upstream else 0.0
+    return made
 
 
 def test_nothing_yet() -> None:

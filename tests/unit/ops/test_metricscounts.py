@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from appliance.ops.metricscounts import BOUNDS, NO_SITE, THE_OTHERS, Counted, Counts
+from appliance.http.record import Record
+from appliance.ops.metricscounts import BOUNDS, NO_SITE, THE_OTHERS, Counts
+from appliance.ops.observer import RequestObserver
 
 
 def ended(
@@ -11,9 +13,16 @@ def ended(
     status: int = 200,
     seconds: float = 0.3,
     upstream: str = "http://a:1",
-) -> Counted:
+    fault: str = "",
+) -> Record:
     """A request that took so long, the upstream's part half of it."""
-    return site, method, status, seconds, upstream, seconds / 2, 3, 5, ""
+    record = RequestObserver().begin(1.0)
+    record.method, record.ended = method, 1.0 + seconds
+    record.site, record.status, record.upstream, record.fault = site, status, upstream, fault
+    record.bytes_in, record.bytes_out = 3, 5
+    if upstream:
+        record.sent, record.answered = 1.0, 1.0 + seconds / 2
+    return record
 
 
 def test_requests() -> None:
@@ -52,16 +61,27 @@ def test_tunnels() -> None:
 def test_without_a_site_or_an_upstream() -> None:
     """What the appliance answered by itself, and what was no request."""
     counts = Counts(10)
-    counts.requests([("", b"GET", 200, 0.1, "", -1.0, 0, 0, ""), ("", b"", 400, 0.1, "", -1.0, 0, 0, "")])
+    counts.requests([ended("", upstream=""), ended("", b"", 400, upstream="")])
     assert counts.sites[NO_SITE].requests == {(b"GET", 200): 1, (b"other", 400): 1}
     assert counts.upstreams == {}
+
+
+def test_when_the_upstream_answered() -> None:
+    """With the response's end, if that came at once; not at all, if something else went wrong."""
+    counts = Counts(10)
+    for fault in ("", "head"):
+        record = ended(fault=fault)
+        record.answered = 0.0
+        counts.requests([record])
+    assert sum(counts.upstreams["http://a:1"].counts) == 1
+    assert abs(counts.upstreams["http://a:1"].seconds - 0.3) < 1e-9
 
 
 def test_faults() -> None:
     """By whom; a word that is not known is one too."""
     counts = Counts(10)
     for fault in ("client", "head", "client", "mystery"):
-        counts.requests([(*ended()[:-1], fault)])
+        counts.requests([ended(fault=fault)])
     assert counts.sites["a.example"].faults == {"client": 2, "head": 1, "other": 1}
 
 
