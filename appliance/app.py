@@ -38,18 +38,19 @@ from appliance.acme.tlsalpn import TlsAlpnChallenges
 from appliance.admission import Admission, default_connections, default_per_client, possible_connections
 from appliance.announced import Announcing
 from appliance.clock import utc_now
-from appliance.config import Backend, CertificateAuthority, Configuration, Limits, Site, UpstreamAddress
+from appliance.config import Backend, CertificateAuthority, Configuration, Limits, UpstreamAddress
 from appliance.deadlines import Deadlines
 from appliance.http.serving import Handler
 from appliance.listener import ClientFactory, Listener
 from appliance.ops.operating import Operating
 from appliance.ops.watching import Watch
+from appliance.proxy.assembly import Assembly
 from appliance.proxy.dial import UpstreamTls
 from appliance.proxy.handler import ProxyHandler, RedirectHandler
 from appliance.proxy.healthcheck import HealthChecks
 from appliance.proxy.hostnames import HostNames
 from appliance.proxy.pool import Pool
-from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
+from appliance.proxy.routing import RouteTable
 from appliance.proxy.upstream import Upstream
 from appliance.store import CertificateStore, Defer
 from appliance.tls.context import HTTP_1_1, HTTP_2, site_context
@@ -144,13 +145,8 @@ def build(
     trusted = tuple(ip_network(network) for network in configuration.trusted_proxies)
     admission = _admission(reactor, configuration.limits, trusted)
     upstreams = _upstreams(reactor, configuration, deadlines)
-    handler = ProxyHandler(
-        _route_table(configuration.sites, upstreams),
-        challenges,
-        served_certificate,
-        trusted,
-        watch.request_id,
-    )
+    handler = ProxyHandler(RouteTable({}), challenges, served_certificate, trusted, watch.request_id)
+    Assembly(handler).serve(configuration.sites, upstreams)
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
     operating = Operating(reactor, configuration, now, certificates, challenges, store, defer)
     install = operating.install
@@ -266,6 +262,7 @@ def _upstreams(reactor: Any, configuration: Configuration, deadlines: Deadlines)
         )
         for site in configuration.sites
         for route in site.routes
+        if route.upstreams
     }
 
 
@@ -277,21 +274,6 @@ def _health_checks(configuration: Configuration, upstreams: dict[tuple[str, str]
                 host = site.name.replace("*", "health-check")
                 for member in upstreams[site.name, route.path].members:
                     yield HealthChecks(member, check, host, random)
-
-
-def _route_table(sites: Sequence[Site], upstreams: dict[tuple[str, str], Upstream]) -> RouteTable[Upstream]:
-    table: dict[bytes, SiteRoutes[Upstream]] = {}
-    for site in sites:
-        routes = SiteRoutes(
-            site.name,
-            [
-                RouteEntry(route.path.encode("ascii"), upstreams[site.name, route.path], route.strip_prefix)
-                for route in site.routes
-            ],
-        )
-        for name in site.names:
-            table[(f"[{name}]" if ":" in name else name).encode("ascii")] = routes
-    return RouteTable(table)
 
 
 def _close_all(upstreams: dict[tuple[str, str], Upstream]) -> Callable[[], None]:

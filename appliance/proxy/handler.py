@@ -8,13 +8,11 @@ from typing import Any, Protocol
 
 from appliance.http import pages
 from appliance.http.headers import origin_fields
-from appliance.http.http1 import write_request
 from appliance.http.message import RequestHead
 from appliance.http.record import Record
-from appliance.http.serving import Client
-from appliance.proxy.exchange import Exchange
+from appliance.http.serving import Client, Exchange
 from appliance.proxy.routing import RouteTable, SiteRoutes
-from appliance.proxy.upstream import Upstream
+from appliance.proxy.target import Target
 
 _CHALLENGE_PREFIX = b"/.well-known/acme-challenge/"
 
@@ -80,7 +78,7 @@ class _Memo:
 
     __slots__ = ("authority", "origin", "site", "table")
 
-    def __init__(self, authority: bytes, table: RouteTable[Upstream], site: SiteRoutes[Upstream], origin: bytes):
+    def __init__(self, authority: bytes, table: RouteTable[Target], site: SiteRoutes[Target], origin: bytes):
         self.authority = authority
         self.table = table
         self.site = site
@@ -88,14 +86,14 @@ class _Memo:
 
 
 class ProxyHandler:
-    """The HTTPS listener's: finds the site and the route, and begins the exchange.
+    """The HTTPS listener's: finds the site and the route, whose target does the rest.
 
     ``routes`` may be replaced at any time. ``served`` tells the certificate of a connection's transport.
     """
 
     def __init__(
         self,
-        routes: RouteTable[Upstream],
+        routes: RouteTable[Target],
         challenges: Challenges,
         served: Callable[[Any], Served | None],
         trusted_proxies: tuple[Network, ...] = (),
@@ -128,12 +126,9 @@ class ProxyHandler:
             origin = origin_fields(
                 connection.client, connection.scheme, request.authority, connection.port, request.forwarding
             )
-        if route.strip_prefix:
-            origin += b"X-Forwarded-Prefix: %b\r\n" % route.prefix
         if self._request_id is not None and request.record is not None:
             origin += self._request_id.field(request, request.record)
-        head = write_request(request, route.rewrite(request.target), origin)
-        return Exchange(connection, request, route.target, head)
+        return route.target.begin(connection, request, route, origin)
 
     def _look_up(self, connection: Client, request: RequestHead) -> _Memo | None:
         """Find the site, or answer why there is none: 404 for a name not served, 421 for one not on this connection."""

@@ -66,6 +66,7 @@ def main(port: int, upstream: str) -> None:
     from appliance.immediate import ImmediatePort
     from appliance.proxy.handler import ProxyHandler
     from appliance.proxy.pool import Pool
+    from appliance.proxy.proxied import Proxied
     from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
     from appliance.proxy.upstream import Upstream
 
@@ -79,7 +80,7 @@ def main(port: int, upstream: str) -> None:
         host, _, number = upstream.removeprefix("http://").rpartition(":")
         address = UpstreamAddress(host, int(number))
     pool = Pool(reactor, address, deadlines, Timeouts())
-    site = SiteRoutes("example.com", [RouteEntry(b"/", Upstream("example.com", [pool]))])
+    site = SiteRoutes("example.com", [RouteEntry(b"/", Proxied(Upstream("example.com", [pool])))])
     handler = ProxyHandler(RouteTable({b"example.com": site}), _NoChallenges(), lambda transport: _AnyCertificate())
     limits, timeouts = Limits(), Timeouts()
     factory = _Factory(lambda: ServerConnection(handler, deadlines, limits, timeouts, b"https"))

@@ -17,6 +17,7 @@ from appliance.ops.observer import RequestObserver
 from appliance.proxy import pool as pool_module
 from appliance.proxy.handler import ProxyHandler
 from appliance.proxy.pool import Pool
+from appliance.proxy.proxied import Proxied
 from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
 from appliance.proxy.upstream import IMPATIENT, Upstream
 from tests.support.transports import Network, Peer
@@ -66,7 +67,12 @@ class Proxy:
         self.applications: list[Application] = []
         """As ``upstreams``, when `respond` was called."""
         self.network.listeners["127.0.0.1", 8000] = self.upstreams.append
-        entries = [RouteEntry(prefix, self._upstream(place), strip) for prefix, place, strip in routes]
+        self.behind = [self._upstream(place) for _, place, _ in routes]
+        """What each route leads to."""
+        entries = [
+            RouteEntry(prefix, Proxied(upstream), strip)
+            for (prefix, _, strip), upstream in zip(routes, self.behind, strict=True)
+        ]
         self.handler = ProxyHandler(
             RouteTable({HOST: SiteRoutes("example.com", entries), b"other.example": SiteRoutes("other", entries)}),
             Challenges(),

@@ -9,8 +9,7 @@ import pytest
 
 from appliance.config import HealthCheck
 from appliance.proxy.healthcheck import HealthChecks
-from appliance.proxy.upstream import Upstream
-from tests.support.proxying import HOST, OK, Proxy, proxy
+from tests.support.proxying import OK, Proxy, proxy
 
 CHECK = HealthCheck("/health?deep=1", interval=5.0, timeout=2.0)
 TWO = ((b"/", "127.0.0.1:8000,127.0.0.1:8001", False),)
@@ -21,12 +20,7 @@ class Checked:
 
     def __init__(self, path: Proxy, check: HealthCheck) -> None:
         self.path = path
-        site = path.handler.routes.find(HOST)
-        assert site is not None
-        route = site.find(b"/")
-        assert route is not None
-        upstream: Upstream = route.target
-        self.member = upstream.members[0]
+        self.member = path.behind[0].members[0]
         self.checks = HealthChecks(self.member, check, "example.com", lambda: 0.5)
         self.checks.startService()
 

@@ -131,11 +131,7 @@ def test_close() -> None:
         second.send(REQUEST % 2)
         idle, busy = path.upstreams
         idle.send(OK)
-        site = path.handler.routes.find(b"example.com")
-        assert site is not None
-        route = site.find(b"/")
-        assert route is not None
-        route.target.close()
+        path.behind[0].close()
         path.network.settle()
         assert (idle.saw, busy.saw) == (RESET, OPEN)
         busy.send(OK)

@@ -14,7 +14,7 @@ from appliance.deadlines import Deadlines
 from appliance.proxy.pool import DIALS_AT_ONCE, Pool
 from appliance.proxy.upstream import Upstream
 from tests.support.loop import loop
-from tests.support.proxying import HOST, OK, REQUEST, Proxy, proxy, read_responses
+from tests.support.proxying import OK, REQUEST, Proxy, proxy, read_responses
 from tests.support.transports import Peer
 
 HERE = ("127.0.0.1", 8000)
@@ -38,11 +38,7 @@ def logged() -> Any:
 
 def upstream(path: Proxy) -> Upstream:
     """The one of the route."""
-    site = path.handler.routes.find(HOST)
-    assert site is not None
-    route = site.find(b"/")
-    assert route is not None
-    return route.target
+    return path.behind[0]
 
 
 def statuses(client: Peer) -> list[int]:
