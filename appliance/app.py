@@ -12,46 +12,38 @@ The two paths share two objects, the table of pending challenges and the SNI map
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from pathlib import Path
-from random import random
 from typing import Any, cast
 
 from twisted.application.internet import TimerService
-from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[import-untyped]
 
 from appliance import descriptors
 from appliance.acme.challenges import PendingChallenges
-from appliance.acme.client import CaAgent
-from appliance.acme.dns.providers import responders_for
 from appliance.acme.environment import Install
-from appliance.acme.issuer import Issuer
+from appliance.acme.issuers import Authorities, Issuers
 from appliance.acme.lookup import Lookup, own_addresses
 from appliance.acme.renewal import RenewalService
 from appliance.acme.tlsalpn import TlsAlpnChallenges
 from appliance.admission import Admission, default_connections, default_per_client, possible_connections
 from appliance.announced import Announcing
+from appliance.applications import Applications
 from appliance.clock import utc_now
-from appliance.config import Backend, CertificateAuthority, Configuration, Limits, UpstreamAddress
+from appliance.config import Configuration, Limits
 from appliance.deadlines import Deadlines
 from appliance.http.serving import Handler
 from appliance.listener import ClientFactory, Listener
 from appliance.ops.operating import Operating
 from appliance.ops.watching import Watch
 from appliance.proxy.assembly import Assembly
-from appliance.proxy.dial import UpstreamTls
 from appliance.proxy.handler import ProxyHandler, RedirectHandler
-from appliance.proxy.healthcheck import HealthChecks
-from appliance.proxy.hostnames import HostNames
-from appliance.proxy.pool import Pool
 from appliance.proxy.routing import RouteTable
-from appliance.proxy.upstream import Upstream
 from appliance.store import CertificateStore, Defer
 from appliance.tls.context import HTTP_1_1, HTTP_2, site_context
 from appliance.tls.endpoint import PlainListening, TlsListening
@@ -89,35 +81,6 @@ class Appliance(MultiService):
         self.watch = watch
 
 
-class _Closing(Service):
-    """Closes what is not a service itself when the services stop."""
-
-    def __init__(self, close: Callable[[], Deferred[None] | None]) -> None:
-        self._close = close
-
-    def stopService(self) -> Deferred[None] | None:
-        super().stopService()  # type: ignore[no-untyped-call]
-        return self._close()
-
-
-class _Agents:
-    """HTTPS to CAs, one for each file of trusted certificates."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        self._agents: dict[Path | None, CaAgent] = {}
-
-    def get(self, ca_file: Path | None) -> CaAgent:
-        """Raises AcmeError when the file cannot be used."""
-        if ca_file not in self._agents:
-            self._agents[ca_file] = CaAgent(self._reactor, ca_file)
-        return self._agents[ca_file]
-
-    def close(self) -> Deferred[None]:
-        closing = DeferredList([agent.close() for agent in self._agents.values()])
-        return closing.addCallback(lambda _: None)
-
-
 def build(
     reactor: Any,
     configuration: Configuration,
@@ -141,23 +104,19 @@ def build(
     http2 = configuration.listen.http2
     tls_challenges = TlsAlpnChallenges(now)
     certificates = SniMap(tls_challenges, protocols=(HTTP_2, HTTP_1_1) if http2 else (HTTP_1_1,))
-    agents = _Agents(reactor)
     trusted = tuple(ip_network(network) for network in configuration.trusted_proxies)
     admission = _admission(reactor, configuration.limits, trusted)
-    upstreams = _upstreams(reactor, configuration, deadlines)
+    applications = Applications(reactor, deadlines, configuration.timeouts)
+    applications.apply(applications.prepare(configuration.sites), configuration.timeouts)
     handler = ProxyHandler(RouteTable({}), challenges, served_certificate, trusted, watch.request_id)
-    Assembly(handler).serve(configuration.sites, upstreams)
+    Assembly(handler).serve(configuration.sites, applications.upstreams)
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
     operating = Operating(reactor, configuration, now, certificates, challenges, store, defer)
     install = operating.install
-    usable = responders_for(configuration, [*responders, challenges, tls_challenges], reactor, defer)
-
-    def make_issuer(authority: CertificateAuthority) -> Issuer:
-        agent = agents.get(authority.ca_file)
-        return Issuer(reactor, agent, authority, configuration.state_dir, usable, now=now, defer=defer)
-
-    issuers = [make_issuer(authority) for authority in configuration.acme.authorities]
-    renewal = _renewal(reactor, configuration, install, issuers, make_issuer, store, defer, now)
+    issuers = Issuers(reactor, configuration.state_dir, [*responders, challenges, tls_challenges], now, defer)
+    authorities = issuers.prepare(configuration)
+    issuers.apply(authorities)
+    renewal = _renewal(reactor, configuration, install, authorities, store, defer, now)
     redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
 
     def listeners(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> list[Listener]:
@@ -171,14 +130,12 @@ def build(
     announcing = _announcing(configuration, deadlines)
     http = listeners(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
     https = listeners(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
-    operating.attach(renewal, issuers, make_issuer, http, https, upstreams)
-    watch.attach(cast(Any, renewal), upstreams.values, lambda: admission.refused)
+    operating.attach(renewal, issuers, http, https, lambda: applications.upstreams)
+    watch.attach(cast(Any, renewal), lambda: applications.upstreams.values(), lambda: admission.refused)
     appliance = Appliance(certificates, handler, admission, renewal, http, https, operating, watch)
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
-    checks = _health_checks(configuration, upstreams)
-    closing = _Closing(agents.close), _Closing(_close_all(upstreams))
-    parts = [watch, deadlines, *http, *https, renewal, rotation, *checks, *closing]
+    parts = [watch, deadlines, *http, *https, renewal, rotation, applications, issuers]
     for part in parts:
         part.setServiceParent(appliance)
     operating.setServiceParent(appliance)  # type: ignore[no-untyped-call]
@@ -205,27 +162,23 @@ def _renewal(
     reactor: Any,
     configuration: Configuration,
     install: Install,
-    issuers: Sequence[Issuer],
-    make_issuer: Callable[[CertificateAuthority], Issuer],
+    authorities: Authorities,
     store: ICertificateStore,
     defer: Defer,
     now: Callable[[], datetime],
 ) -> RenewalService:
     acme = configuration.acme
-    rehearsal = None
-    if acme.rehearsal is not None:
-        rehearsal = make_issuer(CertificateAuthority(acme.rehearsal, acme.email, acme.agree_tos, acme.ca_file))
     return RenewalService(
         reactor,
         now,
         store,
-        issuers,
+        authorities.issuers,
         install,
         configuration.sites,
         configuration.state_dir / "renewal",
         defer,
         verify=site_context,
-        rehearsal=rehearsal,
+        rehearsal=authorities.rehearsal,
         key_type=acme.key_type,
         look=Lookup(reactor),
         own_addresses=own_addresses,
@@ -236,52 +189,6 @@ def _renewal(
 def _announcing(configuration: Configuration, deadlines: Deadlines) -> Announcing | None:
     networks = [ip_network(network) for network in configuration.listen.proxy_protocol_from]
     return Announcing(networks, deadlines, configuration.timeouts.header) if networks else None
-
-
-def _upstreams(reactor: Any, configuration: Configuration, deadlines: Deadlines) -> dict[tuple[str, str], Upstream]:
-    """One upstream for every route, by site name and path."""
-    names = HostNames(reactor)
-
-    def pool(address: UpstreamAddress, backend: Backend) -> Pool:
-        return Pool(
-            reactor,
-            address,
-            deadlines,
-            configuration.timeouts,
-            names=names,
-            tls=UpstreamTls(address.host, backend.ca_file) if address.tls else None,
-            send_proxy=backend.send_proxy,
-            max_connections=backend.max_connections,
-        )
-
-    return {
-        (site.name, route.path): Upstream(
-            site.name if route.path == "/" else f"{site.name}{route.path}",
-            [pool(address, route.backend) for address in route.upstreams],
-            route.backend,
-        )
-        for site in configuration.sites
-        for route in site.routes
-        if route.upstreams
-    }
-
-
-def _health_checks(configuration: Configuration, upstreams: dict[tuple[str, str], Upstream]) -> Iterator[HealthChecks]:
-    for site in configuration.sites:
-        for route in site.routes:
-            check = route.backend.health_check
-            if check is not None:
-                host = site.name.replace("*", "health-check")
-                for member in upstreams[site.name, route.path].members:
-                    yield HealthChecks(member, check, host, random)
-
-
-def _close_all(upstreams: dict[tuple[str, str], Upstream]) -> Callable[[], None]:
-    def close() -> None:
-        for upstream in upstreams.values():
-            upstream.close()
-
-    return close
 
 
 def _https_port(endpoints: Sequence[str]) -> int:

@@ -34,6 +34,11 @@ class Responders:
         order = [kind for kind in preferred if kind not in failed] + [kind for kind in failed if kind in preferred]
         return {kind: preferred[kind] for kind in order}
 
+    def replace(self, others: Responders) -> None:
+        """Have the same responders as ``others`` from now on; what experience has shown stays."""
+        self._default = others._default
+        self._by_name = others._by_name
+
     def failed(self, name: str, kind: str) -> None:
         """The CA was not convinced: let every other kind have its turn before this one."""
         failed = self._failed.setdefault(name, [])

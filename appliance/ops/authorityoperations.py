@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -28,14 +28,14 @@ class AuthorityOperations:
 
     def __init__(
         self,
-        configuration: Configuration,
+        settings: Callable[[], Configuration],
         renewals: Renewals,
-        issuers: Sequence[Issuer],
+        issuers: Callable[[], Sequence[Issuer]],
         rehearsal: Rehearsal,
         defer: Defer,
     ) -> None:
-        """``issuers`` in the order of ``configuration.acme.authorities``."""
-        self._configuration = configuration
+        """Both are of the moment; ``issuers`` in the order of ``settings().acme.authorities``."""
+        self._settings = settings
         self._renewals = renewals
         self._issuers = issuers
         self._rehearsal = rehearsal
@@ -83,12 +83,12 @@ class AuthorityOperations:
 
     def _forget_previous(self, site: Site) -> None:
         """Nobody is to roll back to it."""
-        (self._configuration.state_dir / "certificates" / f"{site.name}.pem.previous").unlink(missing_ok=True)
+        (self._settings().state_dir / "certificates" / f"{site.name}.pem.previous").unlink(missing_ok=True)
 
     async def _revoke_at_its_ca(self, site: Site, old: Certificate, reason: str) -> None:
         """At the CA that issued it, which may be any of ours; the others say that it is not theirs."""
         refusals = []
-        for issuer in self._issuers:
+        for issuer in self._issuers():
             try:
                 await revoke(issuer.client, old, reason)
             except AcmeProblemError as error:
@@ -102,31 +102,31 @@ class AuthorityOperations:
 
     async def _accounts(self) -> Document:
         found = []
-        for issuer, authority in zip(self._issuers, self._configuration.acme.authorities, strict=True):
+        for issuer, authority in zip(self._issuers(), self._settings().acme.authorities, strict=True):
             files = self._files(authority.directory)
             saved = await self._defer(lambda files=files: _saved(files.details))  # type: ignore[misc]
             found.append({"ca": issuer.name, "directory": authority.directory, "file": str(files.key), **saved})
         return {"accounts": found}
 
     async def _rollover(self, arguments: Arguments) -> Document:
-        name = text(arguments, "ca", self._issuers[0].name)
-        for issuer, authority in zip(self._issuers, self._configuration.acme.authorities, strict=True):
+        name = text(arguments, "ca", self._issuers()[0].name)
+        for issuer, authority in zip(self._issuers(), self._settings().acme.authorities, strict=True):
             if issuer.name == name:
                 account = await issuer.account()
                 issuer.adopt(await roll_over(account, self._files(authority.directory), self._defer))
                 return {"ca": name, "account": account.url}
         raise ApplianceError(
-            f"{name} is no CA of this configuration; they are {', '.join(i.name for i in self._issuers)}"
+            f"{name} is no CA of this configuration; they are {', '.join(i.name for i in self._issuers())}"
         )
 
     def _files(self, directory: str) -> AccountFiles:
-        return AccountFiles.of(self._configuration.state_dir, directory)
+        return AccountFiles.of(self._settings().state_dir, directory)
 
     def _serving(self, site: Site) -> Certificate | None:
         return next((report.serving for report in self._renewals.report() if report.site == site.name), None)
 
     def _site(self, name: str) -> Site:
-        for site in self._configuration.sites:
+        for site in self._settings().sites:
             if name in site.names:
                 return site
         raise ApplianceError(f"{name} is no name of a configured site")

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IListeningPort
 from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
 
 from appliance.acme.challenges import PendingChallenges
-from appliance.acme.issuer import Issuer
+from appliance.acme.issuers import Issuers
 from appliance.config import Configuration
 from appliance.listener import Listener
 from appliance.ops.afterswap import Installer
@@ -24,7 +24,7 @@ from appliance.ops.deploy import Deployer
 from appliance.ops.notify import Notifier
 from appliance.ops.operations import Operations, Renewals
 from appliance.ops.probe import Probes
-from appliance.ops.rehearsal import MakeIssuer, Rehearsal
+from appliance.ops.rehearsal import Rehearsal
 from appliance.ops.status import Address, Extra, Report
 from appliance.proxy.member import Member
 from appliance.proxy.upstream import Upstream
@@ -54,7 +54,7 @@ class Operating(MultiService):
         self._challenges = challenges
         self._probes = Probes(reactor, challenges)
         self._listeners: Sequence[Listener] = ()
-        self._upstreams: Mapping[tuple[str, str], Upstream] = {}
+        self._upstreams: Callable[[], Mapping[tuple[str, str], Upstream]] = dict
         self.commands: dict[str, Command] = {}
         """What may be asked for over the socket, by name; others may add to it."""
         self.operations: Operations | None = None
@@ -67,15 +67,14 @@ class Operating(MultiService):
     def attach(
         self,
         renewals: Renewals,
-        issuers: Sequence[Issuer],
-        make_issuer: MakeIssuer,
+        issuers: Issuers,
         http: Sequence[Listener],
         https: Sequence[Listener],
-        upstreams: Mapping[tuple[str, str], Upstream],
+        upstreams: Callable[[], Mapping[tuple[str, str], Upstream]],
     ) -> None:
         """Say whom the commands are about, where clients come in, and where they are sent on to.
 
-        ``make_issuer`` is for rehearsals; ``upstreams`` go by site and path.
+        ``upstreams`` go by site and path.
         """
         self._upstreams = upstreams
         state_dir = self._configuration.state_dir
@@ -93,14 +92,16 @@ class Operating(MultiService):
         self.alarm.setServiceParent(self)  # type: ignore[no-untyped-call]
         rehearsal = Rehearsal(
             self._reactor,
-            self._configuration,
+            lambda: self._configuration,
             self._now,
             self._challenges,
             self._defer,
-            make_issuer,
+            issuers.make,
             lambda: self._open(http),
         )
-        authorities = AuthorityOperations(self._configuration, renewals, issuers, rehearsal, self._defer)
+        authorities = AuthorityOperations(
+            lambda: self._configuration, renewals, lambda: issuers.current, rehearsal, self._defer
+        )
         self.commands.update(self.operations.commands())
         self.commands.update(authorities.commands())
         control = ControlService(self._reactor, state_dir, self.commands)
@@ -115,7 +116,7 @@ class Operating(MultiService):
     def _extra(self, report: Report) -> Extra:
         upstreams = [
             _address(path, member)
-            for (site, path), upstream in self._upstreams.items()
+            for (site, path), upstream in self._upstreams().items()
             if site == report.site
             for member in upstream.members
         ]

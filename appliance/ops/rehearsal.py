@@ -42,16 +42,16 @@ class Rehearsal:
     def __init__(
         self,
         reactor: Any,
-        configuration: Configuration,
+        settings: Callable[[], Configuration],
         now: Callable[[], datetime],
         challenges: PendingChallenges,
         defer: Defer,
         make_issuer: MakeIssuer,
         http_ports: Callable[[], Sequence[IListeningPort]],
     ) -> None:
-        """``http_ports`` are the plain listeners that anybody may connect to."""
+        """``settings`` are those of the moment; ``http_ports`` are the plain listeners that anybody may connect to."""
         self._reactor = reactor
-        self._configuration = configuration
+        self._settings = settings
         self._now = now
         self._challenges = challenges
         self._defer = defer
@@ -84,7 +84,7 @@ class Rehearsal:
 
     async def staging(self, site: Site) -> Certificate:
         """The same at the CA's staging directory, or at the one named in ``acme.rehearsal``. Raises ApplianceError."""
-        acme = self._configuration.acme
+        acme = self._settings().acme
         first = acme.authorities[0]
         directory = acme.rehearsal or STAGING.get(first.directory)
         if directory is None:

@@ -222,6 +222,11 @@ class Upstream:
         for member in self.members:
             member.watch(waiting)
 
+    def unchecked(self) -> None:
+        """There are no health checks any more: what they found does not count."""
+        for member in self.members:
+            member.checked("")
+
     # --- the end ---
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from txacme.interfaces import IResponder  # type: ignore[import-untyped]
@@ -20,11 +20,13 @@ from appliance.dnsconfig import Dns, DnsHook, DynamicUpdate, Lexicon
 from appliance.store import Defer
 
 
-def responders_for(configuration: Configuration, own: Sequence[IResponder], reactor: Any, defer: Defer) -> Responders:
-    """The responders of every site's names: ``own``, then DNS-01; a site may want one kind only."""
+def responders_for(
+    configuration: Configuration, own: Sequence[IResponder], make: Callable[[Dns], IResponder]
+) -> Responders:
+    """The responders of every site's names: ``own``, then DNS-01 by ``make``; a site may want one kind only."""
 
     def made(dns: Dns | None) -> list[IResponder]:
-        return [] if dns is None else [dns_responder(dns, reactor, defer)]
+        return [] if dns is None else [make(dns)]
 
     shared = made(configuration.acme.dns)
     by_name: dict[str, list[IResponder]] = {}

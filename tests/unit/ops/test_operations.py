@@ -135,9 +135,11 @@ class World:
         self.renewals.current = evolve(self.renewals.current, serving=self.issue())
         self.renewals.next = lambda: Deferred.fromCoroutine(self.issuer.issue(SITE.names))
         rehearsal = Rehearsal(
-            self.clock, self.configuration, lambda: NOW, self.challenges, in_place, self.make_issuer, list
+            self.clock, lambda: self.configuration, lambda: NOW, self.challenges, in_place, self.make_issuer, list
         )
-        made = AuthorityOperations(self.configuration, self.renewals, [self.issuer], rehearsal, in_place)
+        made = AuthorityOperations(
+            lambda: self.configuration, self.renewals, lambda: [self.issuer], rehearsal, in_place
+        )
         self.commands = made.commands()
 
     def make_issuer(self, authority: CertificateAuthority) -> Issuer:

@@ -1,0 +1,147 @@
+"""The applications behind the sites: an upstream for every route with its health checks, kept for as long as it stays.
+
+Changing them is done in two steps, so that what can fail does so before anything has changed: ``prepare`` makes what
+is new, ``apply`` puts it in the place of the old. What is removed takes no new requests and ends by itself: requests
+under way and tunnels have their connections to their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from random import random
+from typing import Any, TypeAlias
+
+from attrs import evolve, frozen
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+
+from appliance.config import Backend, Route, Site, Timeouts, UpstreamAddress
+from appliance.deadlines import Deadlines
+from appliance.errors import ApplianceError
+from appliance.proxy.dial import UpstreamTls
+from appliance.proxy.healthcheck import HealthChecks
+from appliance.proxy.hostnames import HostNames
+from appliance.proxy.pool import Pool
+from appliance.proxy.upstream import Upstream
+
+Place: TypeAlias = tuple[str, str]
+"""A site's name and a route's path."""
+
+
+@frozen(eq=False)
+class Application:
+    """What a route leads to."""
+
+    route: Route
+    """As it was configured."""
+    upstream: Upstream
+    checks: tuple[HealthChecks, ...]
+
+
+Prepared: TypeAlias = Mapping[Place, Application]
+"""All applications of a configuration: those that stay, and those that are new."""
+
+
+class Applications(MultiService):
+    """The one owner of upstreams. Its children are the health checks, which run while it does."""
+
+    def __init__(
+        self, reactor: Any, deadlines: Deadlines, timeouts: Timeouts, random: Callable[[], float] = random
+    ) -> None:
+        """``random``, from 0 to below 1, spreads health checks."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._reactor = reactor
+        self._deadlines = deadlines
+        self._timeouts = timeouts
+        self._random = random
+        self._names = HostNames(reactor)
+        self._current: Prepared = {}
+
+    @property
+    def upstreams(self) -> Mapping[Place, Upstream]:
+        """Those that get requests."""
+        return upstreams_of(self._current)
+
+    def prepare(self, sites: Sequence[Site]) -> Prepared:
+        """The applications of ``sites``. Nothing is changed yet. Raises ApplianceError."""
+        return {
+            (site.name, route.path): self._application(site, route)
+            for site in sites
+            for route in site.routes
+            if route.upstreams
+        }
+
+    def apply(self, prepared: Prepared, timeouts: Timeouts) -> None:
+        """Have these from now on; ``timeouts`` are for connections that are opened from now on."""
+        before, self._current = self._current, prepared
+        kept = {id(application.upstream) for application in prepared.values()}
+        running = {id(check) for application in prepared.values() for check in application.checks}
+        for application in before.values():
+            for check in application.checks:
+                if id(check) not in running:
+                    check.disownServiceParent()  # type: ignore[no-untyped-call]
+            if id(application.upstream) not in kept:
+                application.upstream.close()
+        for application in prepared.values():
+            for pool in application.upstream.pools:
+                pool.timeouts = timeouts
+            if not application.checks:
+                application.upstream.unchecked()
+            for check in application.checks:
+                if check.parent is None:
+                    check.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self._timeouts = timeouts
+
+    def stopService(self) -> Deferred[None]:
+        """Check nothing any more, and close what is idle: the rest when it becomes so."""
+        stopped: Deferred[None] = super().stopService()  # type: ignore[no-untyped-call]
+        for application in self._current.values():
+            application.upstream.close()
+        return stopped
+
+    def _application(self, site: Site, route: Route) -> Application:
+        before = self._current.get((site.name, route.path))
+        if before is None or _addressing(before.route) != _addressing(route):
+            upstream = self._upstream(site, route)
+        elif before.route.backend.health_check == route.backend.health_check:
+            return Application(route, before.upstream, before.checks)
+        else:
+            upstream = before.upstream
+        return Application(route, upstream, tuple(self._checks(site, route, upstream)))
+
+    def _upstream(self, site: Site, route: Route) -> Upstream:
+        name = site.name if route.path == "/" else f"{site.name}{route.path}"
+        try:
+            return Upstream(name, [self._pool(address, route.backend) for address in route.upstreams], route.backend)
+        except (OSError, ValueError) as error:
+            raise ApplianceError(f"{name}: upstream_ca_file {route.backend.ca_file} is of no use: {error}") from error
+
+    def _pool(self, address: UpstreamAddress, backend: Backend) -> Pool:
+        return Pool(
+            self._reactor,
+            address,
+            self._deadlines,
+            self._timeouts,
+            names=self._names,
+            tls=UpstreamTls(address.host, backend.ca_file) if address.tls else None,
+            send_proxy=backend.send_proxy,
+            max_connections=backend.max_connections,
+        )
+
+    def _checks(self, site: Site, route: Route, upstream: Upstream) -> Iterator[HealthChecks]:
+        check = route.backend.health_check
+        if check is not None:
+            host = site.name.replace("*", "health-check")
+            for member in upstream.members:
+                yield HealthChecks(member, check, host, self._random)
+
+
+def upstreams_of(prepared: Prepared) -> Mapping[Place, Upstream]:
+    """The upstreams alone."""
+    return {place: application.upstream for place, application in prepared.items()}
+
+
+def _addressing(route: Route) -> object:
+    """What makes an upstream what it is: weights count, which addresses themselves do not compare."""
+    weights = tuple(address.weight for address in route.upstreams)
+    return route.upstreams, weights, evolve(route.backend, health_check=None)
