@@ -110,9 +110,13 @@ class RequestError(ApplianceError):
 
 
 class UpstreamError(ApplianceError):
-    """An upstream that failed; ``phase`` is one of connect, send, head, body; ``status`` what the client gets."""
+    """An upstream that failed; ``phase`` is one of connect, send, head, body; ``status`` what the client gets.
 
-    def __init__(self, phase: str, reason: str, status: int = 502) -> None:
+    ``reset`` is the code, if any, that an HTTP/2 client's stream ends with where no status can be told.
+    """
+
+    def __init__(self, phase: str, reason: str, status: int = 502, reset: int | None = None) -> None:
         self.phase = phase
         self.status = status
+        self.reset = reset
         super().__init__(reason)

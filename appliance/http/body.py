@@ -10,7 +10,8 @@ import re
 from typing import Protocol
 
 from appliance.errors import ApplianceError
-from appliance.http.message import CHUNKED, UNTIL_CLOSE
+from appliance.http.headers import forwardable_trailers
+from appliance.http.message import CHUNKED, UNTIL_CLOSE, Fields
 
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -31,6 +32,10 @@ class BodyReader(Protocol):
     done: bool
     surplus: bytes
 
+    @property
+    def trailers(self) -> Fields | None:
+        """What came after the body and may be forwarded, names in lower case; None or empty: nothing."""
+
     def feed(self, data: bytes) -> bytes:
         """Return the body's bytes in ``data``; raises BodyError."""
 
@@ -39,6 +44,8 @@ class LengthReader:
     """A body of a length known beforehand: counted, never looked into."""
 
     __slots__ = ("done", "remaining", "surplus")
+
+    trailers: Fields | None = None
 
     def __init__(self, length: int) -> None:
         self.remaining = length
@@ -64,6 +71,8 @@ class UntilCloseReader:
 
     __slots__ = ("done", "surplus")
 
+    trailers: Fields | None = None
+
     def __init__(self) -> None:
         self.done = False
         self.surplus = b""
@@ -77,9 +86,18 @@ _SIZE, _DATA, _DATA_END, _TRAILER = range(4)
 
 
 class ChunkedReader:
-    """A chunked body, read strictly: lines end in CR LF, extensions are bounded and dropped, so are trailers."""
+    """A chunked body, read strictly: lines end in CR LF, extensions are bounded and dropped."""
 
-    __slots__ = ("_extension_bytes", "_partial", "_remaining", "_state", "_trailer_bytes", "done", "surplus")
+    __slots__ = (
+        "_extension_bytes",
+        "_partial",
+        "_remaining",
+        "_state",
+        "_trailer_bytes",
+        "_trailers",
+        "done",
+        "surplus",
+    )
 
     def __init__(self) -> None:
         self.done = False
@@ -89,6 +107,12 @@ class ChunkedReader:
         self._partial = b""
         self._extension_bytes = 0
         self._trailer_bytes = 0
+        self._trailers: Fields = []
+
+    @property
+    def trailers(self) -> Fields | None:
+        """See BodyReader."""
+        return forwardable_trailers(self._trailers) if self._trailers else None
 
     def feed(self, data: bytes) -> bytes:
         """See BodyReader."""
@@ -157,6 +181,8 @@ class ChunkedReader:
             raise BodyError("too many bytes of trailers")
         if not _TRAILER_LINE.fullmatch(line):
             raise BodyError("a malformed trailer field")
+        name, _, value = line.partition(b":")
+        self._trailers.append((name.lower(), value.strip(b" \t")))
 
 
 def reader_for(framing: int) -> BodyReader:
@@ -171,3 +197,8 @@ def reader_for(framing: int) -> BodyReader:
 def chunk(data: bytes) -> bytes:
     """``data`` (not empty) as one chunk."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def last_chunk(trailers: Fields) -> bytes:
+    """The end of a chunked body, with its trailers."""
+    return b"0\r\n%b\r\n" % b"".join([b"%b: %b\r\n" % field for field in trailers])

@@ -41,6 +41,14 @@ _HOP_BY_HOP = frozenset(
 REQUEST_NOT_FORWARDED = _HOP_BY_HOP | FORWARDING | {b"host", b"expect", b"proxy", b"http2-settings", b"x-real-ip"}
 RESPONSE_NOT_FORWARDED = _HOP_BY_HOP
 
+_NEVER_TRAILERS = REQUEST_NOT_FORWARDED | frozenset(
+    b"age authorization cache-control content-encoding content-location content-range content-type cookie date expires"
+    b" if-match if-modified-since if-none-match if-range if-unmodified-since location max-forwards origin pragma"
+    b" proxy-authentication-info range retry-after set-cookie vary www-authenticate".split()
+)
+"""Fields that decide how a message is framed, routed, authorised or handled: known too late, they mislead (RFC 9110
+section 6.5.1)."""
+
 _TOKEN_LIST = re.compile(rb"[\t ,]*(?:[!#$%&'*+\-.^_`|~0-9a-z]+[\t ,]*)*")
 _AUTHORITY = re.compile(rb"([A-Za-z0-9_.\-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
 _PLAIN_VALUE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -59,6 +67,11 @@ def nominated(value: bytes) -> frozenset[bytes]:
 def without(fields: Fields, names: frozenset[bytes]) -> Fields:
     """The fields whose lower-case name is not among ``names``."""
     return [field for field in fields if field[0].lower() not in names]
+
+
+def forwardable_trailers(fields: Fields) -> Fields:
+    """Those of a trailer section, names in lower case, that a next recipient may be told."""
+    return [field for field in fields if field[0] not in _NEVER_TRAILERS and b"_" not in field[0]]
 
 
 def split_authority(authority: bytes) -> bytes:

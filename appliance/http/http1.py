@@ -133,6 +133,8 @@ def _take_request_fields(request: RequestHead, received: Fields) -> None:
             if value.lower() != b"100-continue":
                 raise RequestError(417, "unknown expectation")
             request.expects_continue = request.version == 1
+        elif name == b"te":
+            request.takes_trailers = request.takes_trailers or b"trailers" in nominated(value.lower())
         elif name in FORWARDING:
             request.forwarding.append((name, value))
     if len(hosts) != 1:

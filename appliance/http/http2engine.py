@@ -12,15 +12,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from appliance.http.http2blocks import Block
 from appliance.http.http2bounds import FRAME, RESET, SERVED, SETTINGS_FRAME, Patience
+from appliance.http.http2credit import Credit
 from appliance.http.http2flow import FlowStream, Sender
 from appliance.http.http2frames import (
     ACK,
     CONTINUATION,
-    END_HEADERS,
     END_STREAM,
-    ENHANCE_YOUR_CALM,
-    FLOW_CONTROL_ERROR,
     FRAME_BYTES,
     FRAME_SIZE_ERROR,
     HEAD_BYTES,
@@ -28,12 +27,10 @@ from appliance.http.http2frames import (
     INITIAL_WINDOW_SIZE,
     MAX_STREAM,
     PADDED,
-    PRIORITISED,
     PROTOCOL_ERROR,
     SETTINGS,
     SETTINGS_ACK,
     STREAM_CLOSED,
-    WINDOW_BYTES,
     Http2ConnectionError,
     Http2StreamError,
     headers,
@@ -43,16 +40,10 @@ from appliance.http.http2frames import (
     read_settings,
     rst_stream,
     settings,
-    window_update,
     without_padding,
 )
 from appliance.http.http2hpack import BlockWriter
 from appliance.http.message import Fields
-
-STREAM_WINDOW = 256 * 1024
-"""What a peer may send on a stream before it is taken: the most that one upload holds in memory."""
-CONNECTION_WINDOW = 1024 * 1024
-"""The same for all streams together: some that are slow leave room for the others."""
 
 OUTPUT_BYTES: Final = 32 * 1024
 """So much output is not held back any longer for what else this turn of the reactor may bring."""
@@ -60,7 +51,6 @@ OUTPUT_BYTES: Final = 32 * 1024
 FRAMES_AT_ONCE: Final = 1000
 """Frames that are taken from one connection in a turn of the reactor. Small ones by the thousand delay nobody else."""
 
-_CONTINUATIONS = 32
 _REMEMBERED = 256
 
 
@@ -73,10 +63,7 @@ class Engine(ABC):
 
     __slots__ = (
         "_block",
-        "_block_bytes",
-        "_block_flags",
-        "_block_stream",
-        "_consumed",
+        "_credit",
         "_full",
         "_gathering",
         "_greeted",
@@ -86,7 +73,6 @@ class Engine(ABC):
         "_max_block",
         "_output",
         "_output_bytes",
-        "_receive_window",
         "_rest",
         "_wake",
         "_writer",
@@ -111,6 +97,7 @@ class Engine(ABC):
         self._output_bytes = 0
         self._writer = BlockWriter()
         self.sender = Sender(self, patience, self.local_ended)
+        self._credit = Credit(self)
         self.streams: dict[int, Any] = {}
         """Those that are not closed, by id: subclasses of FlowStream."""
         self.last_stream = 0
@@ -121,14 +108,10 @@ class Engine(ABC):
         self.ping_acknowledged: Callable[[bytes], None] = lambda payload: None
         self._latest_closed: deque[int] = deque(maxlen=_REMEMBERED)
         self._latest_reset: deque[int] = deque(maxlen=_REMEMBERED)
-        self._receive_window = WINDOW_BYTES
-        self._consumed = 0
         self._gathering: list[Any] = []
         """Streams that DATA came for in the read under way."""
-        self._block: list[bytes] | None = None
-        self._block_stream = 0
-        self._block_flags = 0
-        self._block_bytes = 0
+        self._block: Block | None = None
+        """The field block under way."""
         self._handlers = (
             self._data,
             self._headers,
@@ -161,10 +144,10 @@ class Engine(ABC):
         self._output_bytes = 0
         return output
 
-    def greet(self, values: dict[int, int]) -> None:
+    def greet(self, values: dict[int, int], window: int) -> None:
         """Send our SETTINGS, and widen the connection's window."""
-        self.emit(settings(values), window_update(0, CONNECTION_WINDOW - WINDOW_BYTES))
-        self._receive_window = CONNECTION_WINDOW
+        self.emit(settings(values))
+        self._credit.widen(window)
 
     def send_headers(self, stream: FlowStream, fields: Fields, end: bool) -> None:
         """Send a field section: a head, or trailers (``end``), these only when nothing is pending."""
@@ -200,7 +183,7 @@ class Engine(ABC):
             stream.untaken += sum(map(len, stream.arrived))
         stream.arrived = None
         if stream.untaken:
-            self._take_back(stream.untaken)
+            self._credit.returned(stream.untaken)
         self.closed(stream)
 
     @abstractmethod
@@ -209,20 +192,7 @@ class Engine(ABC):
 
     def taken(self, stream: FlowStream, size: int) -> None:
         """DATA of so many bytes was dealt with; the peer may send as many more."""
-        self._take_back(size)
-        if not stream.remote_closed:
-            stream.consumed += size
-            if stream.consumed >= STREAM_WINDOW // 2:
-                self.emit(window_update(stream.id, stream.consumed))
-                stream.receive_window += stream.consumed
-                stream.consumed = 0
-
-    def _take_back(self, size: int) -> None:
-        self._consumed += size
-        if self._consumed >= CONNECTION_WINDOW // 2:
-            self.emit(window_update(0, self._consumed))
-            self._receive_window += self._consumed
-            self._consumed = 0
+        self._credit.taken(stream, size)
 
     # --- input ---
 
@@ -253,7 +223,7 @@ class Engine(ABC):
 
     def _take_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._block is not None:
-            self._continuation(kind, flags, stream_id, payload)
+            self._continuation(self._block, kind, flags, stream_id, payload)
             return
         if not self._greeted:
             if kind != SETTINGS or flags & ACK:
@@ -282,19 +252,14 @@ class Engine(ABC):
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
-        self._receive_window -= size
-        if self._receive_window < 0:
-            raise Http2ConnectionError(FLOW_CONTROL_ERROR, "more DATA than the connection's window allows")
+        self._credit.arrived(size)
         data = without_padding(payload) if flags & PADDED else payload
         stream = self.streams.get(stream_id)
         if stream is None or stream.remote_closed:
-            self._take_back(size)
+            self._credit.returned(size)
             self._late_data(stream_id, stream)
             return
-        stream.receive_window -= size
-        if stream.receive_window < 0:
-            self._take_back(size)
-            raise Http2StreamError(FLOW_CONTROL_ERROR, "more DATA than the stream's window allows")
+        self._credit.arrived_on(stream, size)
         if size != len(data):
             self.taken(stream, size - len(data))
         if stream.arrived is None:
@@ -351,41 +316,23 @@ class Engine(ABC):
                 self.forget(stream)
 
     def _headers(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if not stream_id:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "HEADERS on stream 0")
-        if flags & PADDED:
-            payload = without_padding(payload)
-        depends_on = -1
-        if flags & PRIORITISED:
-            if len(payload) < 5:
-                raise Http2ConnectionError(FRAME_SIZE_ERROR, "HEADERS too short for its priority")
-            depends_on = long_in(payload) & MAX_STREAM
-            payload = payload[5:]
-        if not flags & END_HEADERS:
-            self._block = [payload]
-            self._block_bytes = len(payload)
-            self._block_stream = stream_id
-            self._block_flags = flags
-            return
-        self._block_received(stream_id, payload, bool(flags & END_STREAM))
-        if depends_on == stream_id:
-            raise Http2StreamError(PROTOCOL_ERROR, "a stream that depends on itself")
+        self._block = Block(flags, stream_id, payload)
+        if self._block.complete:
+            self._block_over(self._block)
 
-    def _continuation(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        block = self._block
-        assert block is not None
-        if kind != CONTINUATION or stream_id != self._block_stream:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "a frame within a field block")
-        self._block_bytes += len(payload)
-        block.append(payload)
-        if self._block_bytes > self._max_block or len(block) > _CONTINUATIONS:
-            raise Http2ConnectionError(ENHANCE_YOUR_CALM, "a field block far larger than allowed")
-        if flags & END_HEADERS:
-            self._block = None
+    def _continuation(self, block: Block, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        block.add(kind, flags, stream_id, payload, self._max_block)
+        if block.complete:
             try:
-                self._block_received(stream_id, b"".join(block), bool(self._block_flags & END_STREAM))
+                self._block_over(block)
             except Http2StreamError as fault:
                 self._stream_fault(stream_id, fault)
+
+    def _block_over(self, block: Block) -> None:
+        self._block = None
+        self._block_received(block.stream_id, block.content, block.ends_stream)
+        if block.depends_on_itself:
+            raise Http2StreamError(PROTOCOL_ERROR, "a stream that depends on itself")
 
     @abstractmethod
     def _block_received(self, stream_id: int, block: bytes, ended: bool) -> None:

@@ -41,6 +41,7 @@ class FlowStream:
         "remote_closed",
         "send_window",
         "trailers",
+        "trailing",
         "untaken",
     )
 
@@ -61,6 +62,8 @@ class FlowStream:
         self.pending_bytes = 0
         self.pending_end = False
         """Whether the stream ends after that."""
+        self.trailing: Fields | None = None
+        """What is to be sent between that and the end."""
         self.queued = False
         """Whether it waits for its turn."""
         self.trailers: Fields = []
@@ -86,6 +89,9 @@ class Output(Protocol):
 
     def emit(self, *pieces: bytes | memoryview) -> None:
         """Queue for the peer; may call `Sender.hold`."""
+
+    def send_headers(self, stream: FlowStream, fields: Fields, end: bool) -> None:
+        """Send a field section."""
 
 
 class Sender:
@@ -125,6 +131,14 @@ class Sender:
         stream.pending_end = end
         self._queue(stream)
         self._pump()
+
+    def finish(self, stream: FlowStream, trailers: Fields) -> None:
+        """Send trailers (not empty), and with them the end, when all that is pending was sent."""
+        if stream.pending:
+            stream.pending_end = True
+            stream.trailing = trailers
+        else:
+            self._output.send_headers(stream, trailers, True)
 
     def hold(self) -> None:
         """The connection takes no more."""
@@ -197,11 +211,14 @@ class Sender:
         stream.pending_bytes -= size
         more = bool(stream.pending)
         end = stream.pending_end and not more
+        trailing = stream.trailing if end else None
         if size >= _CRUMB or not more:
             self._patience.earn(TAKEN)
         self._queue(stream)
-        self._output.emit(data_head(stream.id, size, END_STREAM if end else 0), piece)
-        if end:
+        self._output.emit(data_head(stream.id, size, END_STREAM if end and trailing is None else 0), piece)
+        if trailing is not None:
+            self._output.send_headers(stream, trailing, True)
+        elif end:
             self._ended(stream)
         elif not more:
             stream.drained()

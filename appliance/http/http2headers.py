@@ -11,7 +11,7 @@ import re
 
 from appliance.config import Limits
 from appliance.errors import RequestError
-from appliance.http.headers import FORWARDING, REQUEST_NOT_FORWARDED, split_authority
+from appliance.http.headers import FORWARDING, REQUEST_NOT_FORWARDED, forwardable_trailers, split_authority
 from appliance.http.http2frames import PROTOCOL_ERROR, Http2StreamError
 from appliance.http.message import CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead
 
@@ -117,6 +117,7 @@ def copy_of(request: RequestHead) -> RequestHead:
     made.host = request.host
     made.framing = request.framing
     made.expects_continue = request.expects_continue
+    made.takes_trailers = request.takes_trailers
     made.upgrade = request.upgrade
     return made
 
@@ -167,6 +168,7 @@ def _take_fields(request: RequestHead, received: Fields) -> None:
         elif name == b"te":
             if value.lower() != b"trailers":
                 raise malformed("a TE other than trailers")
+            request.takes_trailers = True
         elif name == b"expect":
             if value.lower() != b"100-continue":
                 raise RequestError(417, "unknown expectation")
@@ -204,7 +206,7 @@ def read_trailers(fields: Fields) -> Fields:
     pseudo, regular = _split(fields)
     if pseudo:
         raise malformed("a pseudo field among the trailers")
-    return [field for field in regular if field[0] not in REQUEST_NOT_FORWARDED and b"_" not in field[0]]
+    return forwardable_trailers(regular)
 
 
 def response_fields(response: ResponseHead) -> Fields:

@@ -9,7 +9,8 @@ from typing import TypeVar
 from appliance.config import Limits
 from appliance.errors import RequestError
 from appliance.http.http2bounds import FRAME, RESET, Patience
-from appliance.http.http2engine import STREAM_WINDOW, Engine
+from appliance.http.http2credit import CONNECTION_WINDOW, STREAM_WINDOW
+from appliance.http.http2engine import Engine
 from appliance.http.http2flow import FlowStream
 from appliance.http.http2frames import (
     ENABLE_CONNECT_PROTOCOL,
@@ -101,7 +102,8 @@ class ServerEngine(Engine):
                 MAX_HEADER_LIST_SIZE: listed,
                 ENABLE_CONNECT_PROTOCOL: 1,
                 NO_RFC7540_PRIORITIES: 1,
-            }
+            },
+            CONNECTION_WINDOW,
         )
 
     def announce_end(self) -> None:

@@ -9,7 +9,7 @@ from appliance.deadlines import NEVER
 from appliance.errors import RequestError
 from appliance.http import pages
 from appliance.http.http2bounds import STALLED
-from appliance.http.http2frames import CANCEL, INTERNAL_ERROR, PROTOCOL_ERROR, Http2ConnectionError
+from appliance.http.http2frames import CANCEL, INTERNAL_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, Http2ConnectionError
 from appliance.http.http2headers import response_fields
 from appliance.http.http2server import ServerStream
 from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
@@ -154,13 +154,13 @@ class Stream(ServerStream):
             self._exchange.body_received(data)
 
     def remote_ended(self, trailers: Fields) -> None:
-        """See FlowStream. Trailers are not passed on, as HTTP/1.1's are not."""
+        """See FlowStream."""
         if 0 < self._expecting < inf:
             self._break(PROTOCOL_ERROR)
             return
         self._renew_deadline()
         if self._exchange is not None:
-            self._exchange.body_ended()
+            self._exchange.body_ended(trailers)
 
     def was_reset(self, code: int) -> None:
         """See FlowStream."""
@@ -242,9 +242,15 @@ class Stream(ServerStream):
         if self.pending:
             self._wait_for_client()
 
-    def end(self) -> None:
+    def end(self, trailers: Fields | None = None) -> None:
         """The response is complete."""
         self._exchange = None
+        if trailers:
+            self.flush()
+            self._engine.sender.finish(self, trailers)
+            if self.pending:
+                self._wait_for_client()
+            return
         head, self._head = self._head, None
         if head is not None:
             self._engine.send_headers(self, response_fields(head), True)
@@ -276,16 +282,17 @@ class Stream(ServerStream):
         else:
             self.end()
 
-    def fail(self, status: int) -> None:
+    def fail(self, status: int, reset: int | None = None) -> None:
         """The exchange came to nothing: an error page if nothing was sent yet, else the stream is broken off.
 
-        A response that was cut short must not look complete.
+        A response that was cut short must not look complete. A request that no application has seen is the client's to
+        send again (RFC 9113 section 8.7).
         """
         self._exchange = None
-        if self._awaited:
+        if self._awaited and reset != REFUSED_STREAM:
             self.answer(pages.error(status))
         else:
-            self._engine.reset(self, INTERNAL_ERROR)
+            self._engine.reset(self, INTERNAL_ERROR if reset is None else reset)
 
     def switch(self, response: ResponseHead) -> None:
         """Never called, nor are the next ones: only a `http2tunnel.TunnelStream` asks for another protocol."""

@@ -34,6 +34,7 @@ class RequestHead:
         "keep_alive",
         "method",
         "record",
+        "takes_trailers",
         "target",
         "upgrade",
         "version",
@@ -55,6 +56,8 @@ class RequestHead:
         self.framing = NO_BODY
         self.keep_alive = version == 1
         self.expects_continue = False
+        self.takes_trailers = False
+        """Whether the client said so (``TE: trailers``)."""
         self.upgrade = b""
         """The protocol asked for by ``Upgrade``, when ``Connection`` names it."""
         self.record: Record | None = None

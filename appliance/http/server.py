@@ -20,10 +20,10 @@ from appliance.config import Limits, Timeouts
 from appliance.deadlines import NEVER, Deadlines
 from appliance.errors import RequestError
 from appliance.http import pages
-from appliance.http.body import LAST_CHUNK, BodyError, BodyReader, UntilCloseReader, chunk, reader_for
+from appliance.http.body import LAST_CHUNK, BodyError, BodyReader, UntilCloseReader, chunk, last_chunk, reader_for
 from appliance.http.flow import unsent
 from appliance.http.http1 import HEAD_END, check_partial_head, read_request, write_response
-from appliance.http.message import NO_BODY, RequestHead, ResponseHead
+from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from appliance.http.record import Observer, Record
 from appliance.http.serving import Exchange, Handler
 from appliance.proxyprotocol import Connection
@@ -392,7 +392,7 @@ class ServerConnection:
             self._buffer = body.surplus
             self._renew_deadline()
             if exchange is not None and self._exchange is exchange:
-                exchange.body_ended()
+                exchange.body_ended(body.trailers)
 
     def _stop_reading(self) -> None:
         if not self._reading_stopped:
@@ -468,15 +468,15 @@ class ServerConnection:
                 self.transport.write(head)
         self.transport.write(data)
 
-    def end(self) -> None:
-        """The response is complete."""
+    def end(self, trailers: Fields | None = None) -> None:
+        """The response is complete; trailers are for clients that said ``TE: trailers``, and for chunks."""
         request = self._request
         assert request is not None
         tail = self._head
         self._head = b""
         if self._chunked:
             self._chunked = False
-            tail += LAST_CHUNK
+            tail += last_chunk(trailers) if trailers and request.takes_trailers else LAST_CHUNK
         if tail:
             self.transport.write(tail)
         if self._state != _BUSY:
@@ -532,7 +532,7 @@ class ServerConnection:
             self.send_body(body)
         self.end()
 
-    def fail(self, status: int) -> None:
+    def fail(self, status: int, reset: int | None = None) -> None:
         """The exchange came to nothing: an error page if nothing was sent yet, else the connection is broken off.
 
         A response that was cut short must not look complete (RFC 9112 section 8).

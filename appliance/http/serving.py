@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from appliance.http.message import RequestHead, ResponseHead
+from appliance.http.message import Fields, RequestHead, ResponseHead
 from appliance.proxyprotocol import Connection
 
 
@@ -40,11 +40,11 @@ class Downstream(Protocol):
     def end_chunked_and_body(self, data: bytes) -> None:
         """Send the last piece, not empty, and the end."""
 
-    def end(self) -> None:
-        """The response is complete."""
+    def end(self, trailers: Fields | None = None) -> None:
+        """The response is complete; ``trailers``, names in lower case, for a client that takes them."""
 
-    def fail(self, status: int) -> None:
-        """Answer an error, or break off what was begun."""
+    def fail(self, status: int, reset: int | None = None) -> None:
+        """Answer an error, or break off what was begun: over HTTP/2 with the code ``reset``, if there is one."""
 
     def pause_request(self) -> None:
         """Read no more of the request for now."""
@@ -96,8 +96,8 @@ class Exchange(Protocol):
     def body_received(self, data: bytes) -> None:
         """A piece of the request's body, or of a tunnel."""
 
-    def body_ended(self) -> None:
-        """The request is complete; in a tunnel: the client will send no more."""
+    def body_ended(self, trailers: Fields | None = None) -> None:
+        """The request is complete, with its trailers; in a tunnel: the client will send no more."""
 
     def pause(self) -> None:
         """The client does not take more at present."""

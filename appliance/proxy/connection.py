@@ -18,8 +18,8 @@ from appliance.deadlines import NEVER, Deadlines
 from appliance.errors import UpstreamError
 from appliance.http.body import LAST_CHUNK, BodyError, BodyReader, chunk, reader_for
 from appliance.http.flow import unsent
-from appliance.http.http1 import HEAD_END, read_response
-from appliance.http.message import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+from appliance.http.http1 import HEAD_END, read_response, write_request
+from appliance.http.message import CHUNKED, UNTIL_CLOSE, Fields, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from appliance.proxy.exchange import Exchange
@@ -112,8 +112,13 @@ class UpstreamConnection:
 
     # --- from the exchange ---
 
-    def send(self, exchange: Exchange, request: RequestHead, head: bytes, body: bytes, ended: bool) -> None:
-        """Begin a request: its complete head, and what there is of its body; ``ended`` if that is all of it."""
+    def send(
+        self, exchange: Exchange, request: RequestHead, target: bytes, own_fields: bytes, body: bytes, ended: bool
+    ) -> None:
+        """Begin a request: its head (see `http1.write_request`), and what there is of its body.
+
+        ``ended`` if that is all of it.
+        """
         self._exchange = exchange
         self._state = _AWAITING
         self._method = request.method
@@ -129,14 +134,18 @@ class UpstreamConnection:
                 body = chunk(body)
             if ended:
                 body += LAST_CHUNK
+        head = write_request(request, target, own_fields)
         self.transport.write(head + body if body else head)
 
     def send_body(self, data: bytes) -> None:
         """Send a piece of the request's body, not empty; or bytes of a tunnel."""
         self.transport.write(chunk(data) if self._chunked else data)
 
-    def end_request(self) -> None:
-        """The request is complete; in a tunnel: the client will send no more."""
+    def end_request(self, trailers: Fields | None = None) -> None:
+        """The request is complete; in a tunnel: the client will send no more.
+
+        Trailers are not for applications that speak HTTP/1.1: some take them for fields of the head.
+        """
         if self._state == _TUNNEL:
             self._write_closed = True
             if self._read_closed:
@@ -385,13 +394,13 @@ class UpstreamConnection:
             self._fail(exchange, UpstreamError("body", f"it sent {error}"))
             return
         if body.done:
-            self._finish(exchange, piece, body.surplus)
+            self._finish(exchange, piece, body.surplus, body.trailers)
             return
         if piece:
             exchange.response_body(piece)
         self._renew_deadline()
 
-    def _finish(self, exchange: Exchange, piece: bytes, surplus: bytes) -> None:
+    def _finish(self, exchange: Exchange, piece: bytes, surplus: bytes, trailers: Fields | None = None) -> None:
         """The response is complete. Back to the pool first: answering may bring on the next request."""
         self._exchange = None
         self._body = None
@@ -404,7 +413,7 @@ class UpstreamConnection:
             self._owner.released(self)
         else:
             self.close()
-        exchange.response_end(piece)
+        exchange.response_end(piece, trailers)
 
     def _fail(self, exchange: Exchange, error: UpstreamError) -> None:
         self.abandon()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from appliance.errors import UpstreamError
-from appliance.http.message import NO_BODY, UNTIL_CLOSE, RequestHead, ResponseHead
+from appliance.http.message import NO_BODY, UNTIL_CLOSE, Fields, RequestHead, ResponseHead
 from appliance.http.serving import Downstream
 from appliance.proxy.connection import UpstreamConnection
 from appliance.proxyprotocol import Connection
@@ -37,29 +37,35 @@ class Exchange:
     """See the module. Methods are grouped by who calls them."""
 
     __slots__ = (
-        "_began",
         "_connection",
         "_downstream",
         "_early",
-        "_head",
+        "_own_fields",
         "_paused",
         "_replays",
         "_request_ended",
+        "_target",
+        "_trailers",
         "_upstream",
         "request",
         "until_close",
     )
 
-    def __init__(self, downstream: Downstream, request: RequestHead, upstream: Upstream, head: bytes) -> None:
+    def __init__(
+        self, downstream: Downstream, request: RequestHead, upstream: Upstream, target: bytes, own_fields: bytes
+    ) -> None:
+        """``target`` is what the application sees, ``own_fields`` the lines that the appliance itself sets."""
         self._downstream = downstream
         self.request = request
         self._upstream = upstream
-        self._head = head
+        self._target = target
+        self._own_fields = own_fields
         self._connection: UpstreamConnection | None = None
         self._early: list[bytes] = []
         """Pieces of the body that came before the upstream was ready: one read's worth at the most."""
         self._request_ended = request.framing == NO_BODY
-        self._began = False
+        self._trailers: Fields | None = None
+        """What came with the body's end before the upstream was ready."""
         self._replays = 0
         self._paused = False
         self.until_close = False
@@ -80,11 +86,13 @@ class Exchange:
         else:
             self._connection.send_body(data)
 
-    def body_ended(self) -> None:
+    def body_ended(self, trailers: Fields | None = None) -> None:
         """The request is complete, or the client's half of a tunnel."""
         self._request_ended = True
         if self._connection is not None:
-            self._connection.end_request()
+            self._connection.end_request(trailers)
+        else:
+            self._trailers = trailers
 
     def pause(self) -> None:
         """The client does not take more."""
@@ -134,7 +142,7 @@ class Exchange:
             self._downstream.resume_request()  # before anything is sent that could pause it
             if self.request.expects_continue and not early:
                 self._downstream.send_continue()
-        connection.send(self, self.request, self._head, early, self._request_ended)
+        connection.send(self, self.request, self._target, self._own_fields, early, self._request_ended)
         record = self.request.record
         if record is not None:
             record.upstream = connection.address
@@ -159,7 +167,7 @@ class Exchange:
         if self.request.record is not None:
             self.request.record.fault = error.phase
         self._upstream.report(self, error)
-        self._downstream.fail(error.status)
+        self._downstream.fail(error.status, error.reset)
 
     def informational(self, response: ResponseHead) -> None:
         """A 1xx other than 100 and 101."""
@@ -178,10 +186,14 @@ class Exchange:
         """Nothing more has come so far."""
         self._downstream.flush()
 
-    def response_end(self, data: bytes) -> None:
+    def response_end(self, data: bytes, trailers: Fields | None = None) -> None:
         """The last piece, may be empty; the connection is the pool's again."""
         self._connection = None
-        if data:
+        if trailers:
+            if data:
+                self._downstream.send_body(data)
+            self._downstream.end(trailers)
+        elif data:
             self._downstream.end_chunked_and_body(data)
         else:
             self._downstream.end()

@@ -11,11 +11,13 @@ from twisted.internet.interfaces import IDelayedCall
 from appliance import __version__
 from appliance.config import HealthCheck
 from appliance.errors import UpstreamError
-from appliance.http.message import RequestHead, ResponseHead
+from appliance.http.message import Fields, RequestHead, ResponseHead
 from appliance.proxy.connection import UpstreamConnection
 from appliance.proxy.dial import LOCAL, Dial
 from appliance.proxy.member import Member
 from appliance.proxy.pool import Pool
+
+_CLOSE = b"Connection: close\r\n"
 
 
 class HealthChecks(Service):
@@ -26,10 +28,10 @@ class HealthChecks(Service):
         self._member = member
         self._clock = member.pool.reactor
         self._check = check
-        self._request = (
-            f"GET {check.path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: appliance/{__version__} (health check)\r\n"
-            "Accept: */*\r\nConnection: close\r\n\r\n"
-        ).encode("ascii")
+        self._request = RequestHead(b"GET", check.path.encode("ascii"), 1)
+        self._request.authority = host.encode("ascii")
+        agent = b"appliance/%b (health check)" % __version__.encode("ascii")
+        self._request.fields = [(b"User-Agent", agent), (b"Accept", b"*/*")]
         self._random = random
         self._next: IDelayedCall | None = None
         self._current: _Check | None = None
@@ -69,7 +71,9 @@ class _Check:
 
     until_close = False
 
-    def __init__(self, pool: Pool, check: HealthCheck, request: bytes, ended: Callable[[str | None], None]) -> None:
+    def __init__(
+        self, pool: Pool, check: HealthCheck, request: RequestHead, ended: Callable[[str | None], None]
+    ) -> None:
         self._pool = pool
         self._check = check
         self._request = request
@@ -115,7 +119,7 @@ class _Check:
         self._dial = None
         self._connection = connection
         exchange: Any = self
-        connection.send(exchange, RequestHead(b"GET", self._check.path.encode("ascii"), 1), self._request, b"", True)
+        connection.send(exchange, self._request, self._request.target, _CLOSE, b"", True)
 
     # --- from the connection; see exchange.Exchange ---
 
@@ -133,7 +137,7 @@ class _Check:
         """Nor read."""
         self._end(self._wrong)
 
-    def response_end(self, data: bytes) -> None:
+    def response_end(self, data: bytes, trailers: Fields | None = None) -> None:
         """The connection is the pool's again."""
         self._connection = None
         self._end(self._wrong)

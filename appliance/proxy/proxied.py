@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance.http.http1 import write_request
 from appliance.http.message import RequestHead
 from appliance.http.serving import Client
 from appliance.proxy.exchange import Exchange, Upstream
@@ -23,6 +22,4 @@ class Proxied:
         """See Target."""
         if route.strip_prefix:
             origin += b"X-Forwarded-Prefix: %b\r\n" % route.prefix
-        return Exchange(
-            connection, request, self.upstream, write_request(request, route.rewrite(request.target), origin)
-        )
+        return Exchange(connection, request, self.upstream, route.rewrite(request.target), origin)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from appliance.config import Limits, Timeouts
-from appliance.http.http2engine import CONNECTION_WINDOW, STREAM_WINDOW
+from appliance.http.http2credit import CONNECTION_WINDOW, STREAM_WINDOW
 from appliance.http.message import RequestHead
 from appliance.http.record import Record
 from tests.support.http2 import (

@@ -7,13 +7,19 @@ import pytest
 from appliance.config import Timeouts
 from appliance.deadlines import Deadlines
 from appliance.errors import UpstreamError
-from appliance.http.message import RequestHead, ResponseHead
+from appliance.http.message import Fields, RequestHead, ResponseHead
 from appliance.proxy.connection import UpstreamConnection
 from tests.support.proxying import OK
 from tests.support.transports import OPEN, RESET, Network, Peer
 
 CHUNKED_OK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 HEAD = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+def request_for(method: bytes) -> RequestHead:
+    request = RequestHead(method, b"/", 1)
+    request.authority = b"h"
+    return request
 
 
 class Owner:
@@ -47,8 +53,8 @@ class Listener:
     def response_body(self, data: bytes) -> None:
         self.told.append(data)
 
-    def response_end(self, data: bytes) -> None:
-        self.told += [data, "end"]
+    def response_end(self, data: bytes, trailers: Fields | None = None) -> None:
+        self.told += [data, *(trailers or []), "end"]
 
     def informational(self, response: ResponseHead) -> None:
         self.told.append(response.status)
@@ -77,8 +83,8 @@ class Line:
 
     def ask(self, method: bytes = b"GET") -> None:
         """Send a request."""
-        self.connection.send(self.exchange, RequestHead(method, b"/", 1), HEAD, b"", True)  # type: ignore[arg-type]
-        assert self.peer.take() == HEAD
+        self.connection.send(self.exchange, request_for(method), b"/", b"", b"", True)  # type: ignore[arg-type]
+        assert self.peer.take() == HEAD.replace(b"GET", method)
 
 
 def test_in_turn() -> None:
@@ -229,7 +235,7 @@ def test_takes_nothing() -> None:
     exchange = line.exchange
     exchange.pause_request = lambda: paused.append(True)  # type: ignore[attr-defined]
     exchange.resume_request = lambda: paused.append(False)  # type: ignore[attr-defined]
-    line.connection.send(exchange, request, HEAD, b"x" * 100_000, False)  # type: ignore[arg-type]
+    line.connection.send(exchange, request, b"/", b"", b"x" * 100_000, False)  # type: ignore[arg-type]
     line.connection.send_body(b"x" * 1000)
     assert paused == [True]
     line.network.pass_time(15)
