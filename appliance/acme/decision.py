@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -22,7 +22,7 @@ from appliance.acme.schedule import (
 )
 from appliance.acme.state import RenewalState
 from appliance.errors import CertificateError
-from appliance.tls.certificate import Certificate
+from appliance.tls.certificate import Certificate, wildcard_of
 
 _LONGEST_WAIT = LONGEST_RETRY_AFTER + timedelta(days=1)
 
@@ -119,7 +119,23 @@ def newest(situation: Situation) -> Certificate | None:
     return situation.unsaved or situation.stored or situation.serving
 
 
-def choose(names: Iterable[str], stored: Mapping[str, Certificate], now: datetime) -> Certificate | None:
+class Stock:
+    """Certificates found by the names that they cover: as fast for one site of thousands as for the only one."""
+
+    def __init__(self, certificates: Iterable[Certificate]) -> None:
+        self._by_name: dict[str, list[Certificate]] = {}
+        for certificate in certificates:
+            for name in certificate.names:
+                self._by_name.setdefault(name, []).append(certificate)
+
+    def covering(self, names: Iterable[str]) -> list[Certificate]:
+        """Those that cover at least one of ``names``, each once."""
+        keys = dict.fromkeys(key for name in names for key in (name.lower(), wildcard_of(name.lower())))
+        found = (certificate for key in keys for certificate in self._by_name.get(key, ()))
+        return list({id(certificate): certificate for certificate in found}.values())
+
+
+def choose(names: Iterable[str], stock: Stock, now: datetime) -> Certificate | None:
     """
     Pick the stored certificate to serve for ``names``, whatever name it is stored under; None if none is any good.
 
@@ -132,8 +148,8 @@ def choose(names: Iterable[str], stored: Mapping[str, Certificate], now: datetim
         valid = is_valid(certificate.not_before, certificate.not_after, now)
         return valid, len(covered(certificate, names)), certificate.not_after
 
-    candidates = [certificate for certificate in stored.values() if _is_candidate(certificate, names, now)]
-    return max(candidates, key=rank, default=None)
+    candidates = sorted(stock.covering(names), key=rank, reverse=True)
+    return next((certificate for certificate in candidates if _can_be_served(certificate, now)), None)
 
 
 def covered(certificate: Certificate, names: Iterable[str]) -> tuple[str, ...]:
@@ -151,12 +167,13 @@ def is_good(certificate: Certificate | None, names: tuple[str, ...], now: dateti
     )
 
 
-def _is_candidate(certificate: Certificate, names: tuple[str, ...], now: datetime) -> bool:
+def _can_be_served(certificate: Certificate, now: datetime) -> bool:
+    """Now, or when its time has come."""
     try:
         certificate.check((), max(now, certificate.not_before))
     except CertificateError:
         return False
-    return bool(covered(certificate, names))
+    return True
 
 
 def _due(certificate: Certificate | None, situation: Situation, now: datetime) -> tuple[datetime, str]:

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
 
-from appliance.acme.decision import choose
+from appliance.acme.decision import Stock, choose
 from appliance.acme.environment import Environment, Install, Issuing, Look
 from appliance.acme.keys import DEFAULT
 from appliance.acme.siterenewal import FAULT_PAUSE, SiteRenewal
@@ -189,11 +189,11 @@ class RenewalService(Service):
     async def _begin(self) -> None:
         states = await self._load_states()
         await self._env.spending.load()
-        stored = await self._load_certificates()
+        stock = Stock((await self._load_certificates()).values())
         now = self._env.now()
         renewals = []
         for site in self._sites:
-            best = choose(site.names, stored, now)
+            best = choose(site.names, stock, now)
             lacking = best is not None and not all(best.covers(name) for name in site.names)
             older = await self._load_previous(site.name) if lacking else None
             renewals.append(SiteRenewal(site, self._env, states.get(site.name, RenewalState()), best, older))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from appliance import atomicfile
-from appliance.acme.decision import choose
+from appliance.acme.decision import Stock, choose
 from appliance.clock import utc_now
 from appliance.errors import ApplianceError, StoreError
 from appliance.ops import offline
@@ -61,7 +61,8 @@ def export_certificate(options: argparse.Namespace) -> int:
     """Copy the newest certificate for a name, its chain and its key to a folder, for another program to read."""
     told = target(options)
     try:
-        certificate = choose((options.name,), offline.read(told.state_dir).certificates, utc_now())
+        stored = offline.read(told.state_dir).certificates
+        certificate = choose((options.name,), Stock(stored.values()), utc_now())
         if certificate is None:
             raise StoreError(f"no valid certificate for {options.name} is kept in {told.state_dir}")
         export(certificate, options.to, options.group)

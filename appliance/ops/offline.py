@@ -10,7 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from appliance import atomicfile
-from appliance.acme.decision import Action, Situation, choose, decide
+from appliance.acme.decision import Action, Situation, Stock, choose, decide
 from appliance.acme.state import RenewalState
 from appliance.config import Site
 from appliance.errors import ApplianceError, StoreError
@@ -61,7 +61,8 @@ def read(state_dir: Path) -> Stored:
 
 def reports(stored: Stored, sites: Sequence[Site], now: datetime) -> list[OfflineReport]:
     """Every site, as the next start would find it."""
-    return [_report(stored, site.name, site.names, now) for site in sites]
+    stock = Stock(stored.certificates.values())
+    return [_report(stored, stock, site.name, site.names, now) for site in sites]
 
 
 def sites_by_folder(stored: Stored) -> tuple[Site, ...]:
@@ -77,8 +78,8 @@ def _names(stored: Stored, name: str) -> tuple[str, ...]:
     return (name, *(other for other in known if other != name))
 
 
-def _report(stored: Stored, site: str, names: tuple[str, ...], now: datetime) -> OfflineReport:
-    certificate = choose(names, stored.certificates, now)
+def _report(stored: Stored, stock: Stock, site: str, names: tuple[str, ...], now: datetime) -> OfflineReport:
+    certificate = choose(names, stock, now)
     state = stored.states.get(site, RenewalState()).restart()
     situation = Situation(names, state, serving=certificate, stored=certificate)
     return OfflineReport(site, names, certificate, True, state, decide(situation, now))

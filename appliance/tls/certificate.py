@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from functools import cached_property
-from typing import TypeAlias
+from functools import lru_cache
+from typing import TypeAlias, cast
 
 from attrs import field, frozen
 from cryptography import x509
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_der_private_key,
     load_pem_private_key,
 )
 
@@ -31,18 +32,53 @@ PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 MAX_PEM = 1024 * 1024
 """Bytes; a chain is a few KiB, so anything near this is the wrong file."""
 
+_SHARED = 64
+"""So many intermediates are kept once, whatever the number of certificates that have them."""
+
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\s.*?-----END \1-----", re.DOTALL)
 _KEY_LABELS = frozenset({b"PRIVATE KEY", b"EC PRIVATE KEY", b"RSA PRIVATE KEY"})
 _IGNORED_LABELS = frozenset({b"EC PARAMETERS"})  # `openssl ecparam -genkey` writes them before the key
 
 
-@frozen
+@frozen(init=False)
 class Certificate:
-    """A private key, the leaf certificate for it, and the intermediates in the order they are sent."""
+    """A private key, the leaf certificate for it, and the intermediates in the order they are sent.
 
-    key: PrivateKey = field(repr=False, eq=False)  # cryptography compares private keys by identity
-    leaf: x509.Certificate
-    intermediates: tuple[x509.Certificate, ...] = ()
+    Thousands of them are in memory, few of which are ever shown to anybody: what is asked all the time is read once,
+    key and leaf are kept as bytes, and intermediates, which many have in common, are kept once.
+    """
+
+    _key: bytes = field(repr=False, eq=False)
+    """PKCS#8, DER."""
+    _leaf: bytes = field(repr=False)
+    """DER."""
+    intermediates: tuple[x509.Certificate, ...] = field(repr=False)
+    names: frozenset[str] = field(eq=False)
+    """The subject alternative names: DNS names lower-case, as A-labels; IP addresses as text."""
+    not_before: datetime = field(eq=False)
+    """When it becomes valid; aware, UTC."""
+    not_after: datetime = field(eq=False)
+    """When it expires; aware, UTC."""
+    serial: int = field(eq=False)
+    """The leaf's serial number."""
+    _owned: bool = field(repr=False, eq=False)
+    """Whether the key is the leaf's."""
+
+    def __init__(
+        self, key: PrivateKey, leaf: x509.Certificate, intermediates: tuple[x509.Certificate, ...] = ()
+    ) -> None:
+        """Whether they belong together is `check`'s to say."""
+        public = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        self.__attrs_init__(
+            key=key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+            leaf=leaf.public_bytes(Encoding.DER),
+            intermediates=intermediates,
+            names=_names(leaf),
+            not_before=leaf.not_valid_before_utc,
+            not_after=leaf.not_valid_after_utc,
+            serial=leaf.serial_number,
+            owned=key.public_key().public_bytes(*public) == leaf.public_key().public_bytes(*public),
+        )
 
     @classmethod
     def from_pem(cls, pem: bytes) -> Certificate:
@@ -67,32 +103,26 @@ class Certificate:
             raise CertificateError(f"{len(keys)} private keys in the PEM file, exactly one is needed")
         if not certificates:
             raise CertificateError("no certificate in the PEM file")
-        return cls(keys[0], certificates[0], tuple(certificates[1:]))
+        try:
+            return cls(keys[0], certificates[0], tuple(certificates[1:]))
+        except (ValueError, UnsupportedAlgorithm) as error:  # of what is read here and not at the first handshake
+            raise CertificateError(f"certificate 1 of the PEM file cannot be read: {error}") from error
 
     def to_pem(self) -> bytes:
         """The key (PKCS#8, unencrypted), the leaf, the intermediates: what `from_pem` reads."""
         key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return key + b"".join(c.public_bytes(Encoding.PEM) for c in (self.leaf, *self.intermediates))
 
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """The subject alternative names: DNS names lower-case, as A-labels; IP addresses as text."""
-        return _names(self.leaf)
+    @property
+    def key(self) -> PrivateKey:
+        """The private key."""
+        # Valid when it came in, and RSA's are dear to look at again.
+        return cast(PrivateKey, load_der_private_key(self._key, None, unsafe_skip_rsa_key_validation=True))
 
     @property
-    def not_before(self) -> datetime:
-        """When it becomes valid; aware, UTC."""
-        return self.leaf.not_valid_before_utc
-
-    @property
-    def not_after(self) -> datetime:
-        """When it expires; aware, UTC."""
-        return self.leaf.not_valid_after_utc
-
-    @property
-    def serial(self) -> int:
-        """The leaf's serial number."""
-        return self.leaf.serial_number
+    def leaf(self) -> x509.Certificate:
+        """The certificate for that key."""
+        return x509.load_der_x509_certificate(self._leaf)
 
     @property
     def issuer(self) -> str:
@@ -110,7 +140,7 @@ class Certificate:
     def check(self, names: Iterable[str], now: datetime) -> None:
         """Raise `CertificateError`, naming all that is wrong, unless this may be served for ``names`` at ``now``."""
         problems = []
-        if not self._key_matches():
+        if not self._owned:
             problems.append("its private key does not belong to it")
         uncovered = sorted(name for name in names if not self.covers(name))
         if uncovered:
@@ -122,10 +152,6 @@ class Certificate:
             problems.append(f"it expired at {self.not_after:%Y-%m-%d %H:%M:%S} UTC")
         if problems:
             raise CertificateError(f"the certificate {self.serial:x} from {self.issuer}: {'; '.join(problems)}")
-
-    def _key_matches(self) -> bool:
-        ours = self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return ours == self.leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def wildcard_of(name: str) -> str:
@@ -146,12 +172,16 @@ def _load_key(block: bytes) -> PrivateKey:
 
 def _load_certificate(block: bytes, position: int) -> x509.Certificate:
     try:
-        certificate = x509.load_pem_x509_certificate(block)
-        certificate.public_key()  # what cannot be read is refused here, and not at the first handshake
-        if position == 1:
-            _names(certificate)
+        return x509.load_pem_x509_certificate(block) if position == 1 else _shared_certificate(block)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise CertificateError(f"certificate {position} of the PEM file cannot be read: {error}") from error
+
+
+@lru_cache(_SHARED)
+def _shared_certificate(block: bytes) -> x509.Certificate:
+    """An intermediate, which few CAs have few of."""
+    certificate = x509.load_pem_x509_certificate(block)
+    certificate.public_key()  # what cannot be read is refused here, and not at the first handshake
     return certificate
 
 

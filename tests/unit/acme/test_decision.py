@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.acme.ari import Inquiry, Suggestion
-from appliance.acme.decision import Situation, Step, choose, covered, decide
+from appliance.acme.decision import Situation, Step, Stock, choose, covered, decide
 from appliance.acme.losses import Loss
 from appliance.acme.schedule import SKEW
 from appliance.acme.state import RenewalState
@@ -178,21 +178,31 @@ def test_always_sane(**fields: object) -> None:
 
 
 def test_choose_by_cover_dates_and_end() -> None:
-    """Valid ones first, then most names, then the later end; the name in the store does not matter."""
+    """Valid ones first, then most names, then the later end, whatever order they come in."""
     one, wildcard = certificate(("a.example",), left=85), certificate(("*.example",))
-    assert choose(NAMES, {"x": one, "y": OLD, "z": FRESH}, NOW) is FRESH
-    assert choose(NAMES, {"a.example": one}, NOW) is one
-    assert choose(NAMES, {"a.example": one, "w": wildcard}, NOW) is wildcard
-    assert choose(NAMES, {"f": FUTURE, "o": EXPIRING}, NOW) is EXPIRING
-    assert choose(NAMES, {"f": FUTURE}, NOW) is FUTURE
+    assert choose(NAMES, Stock([one, OLD, FRESH]), NOW) is FRESH
+    assert choose(NAMES, Stock([one]), NOW) is one
+    assert choose(NAMES, Stock([one, wildcard]), NOW) is wildcard
+    assert choose(NAMES, Stock([FUTURE, EXPIRING]), NOW) is EXPIRING
+    assert choose(NAMES, Stock([FUTURE]), NOW) is FUTURE
+    assert choose(["A.Example"], Stock([wildcard, one]), NOW) is one
 
 
 def test_choose_nothing() -> None:
     """Not an expired one, not one for other names, not one whose key is another's."""
     swapped = Certificate(make_key(), FRESH.leaf)
     other = certificate(("c.example",))
-    assert choose(NAMES, {"e": EXPIRED, "k": swapped, "o": other}, NOW) is None
-    assert choose(NAMES, {}, NOW) is None
+    assert choose(NAMES, Stock([EXPIRED, swapped, other]), NOW) is None
+    assert choose(NAMES, Stock([]), NOW) is None
+
+
+def test_stock_finds_by_name() -> None:
+    """A certificate is found by each of its names, by what its wildcard covers, and once however many it covers."""
+    two, wildcard = certificate(("a.example", "b.example")), certificate(("*.example",))
+    stock = Stock([two, wildcard])
+    assert stock.covering(["a.example", "b.example"]) == [two, wildcard]
+    assert stock.covering(["*.example"]) == [wildcard]
+    assert stock.covering(["example", "c.b.example", "localhost"]) == []
 
 
 def test_covered() -> None:

@@ -73,7 +73,7 @@ def test_going_on() -> None:
 def test_replacing() -> None:
     """What the same CA knows is named in the order; what it does not, or another CA issued, is not."""
     leaf = World().issue("a.test", "b.test")
-    old = evolve(certificate(), leaf=leaf)
+    old = Certificate(certificate().key, leaf)
     suggestion = Suggestion(NOW, NOW, NOW, NOW)
     state = RenewalState(authority="first", inquiry=Inquiry(f"{old.serial:x}", NOW, suggestion))
     assert plan_order(Situation(NAMES, state, serving=old), CAS, NOW).replaces == certificate_id(leaf)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pem
 import pytest
-from attrs import evolve
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, execute, fail, succeed
@@ -140,7 +139,7 @@ def test_a_store_that_has_another_is_called_out(installing: Installing) -> None:
 def test_a_certificate_that_openssl_refuses_changes_nothing(installing: Installing) -> None:
     """The swap itself fails, as that of the map."""
     with pytest.raises(CertificateError):
-        installing.installer.install("one.test", ("one.test",), evolve(ONE, key=OTHER.key))
+        installing.installer.install("one.test", ("one.test",), Certificate(OTHER.key, ONE.leaf))
     assert installing.installer.known("one.test").checked is None
 
 

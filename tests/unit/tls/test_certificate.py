@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
@@ -84,6 +85,25 @@ def test_unusable_keys() -> None:
         Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"secret")
     )
     assert "the private key cannot be read" in read_error(encrypted + leaf_pem(ORDINARY))
+
+
+def test_unreadable_names() -> None:
+    """A leaf whose names make no sense is refused as it is read, not at the first handshake."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a.example")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(ORDINARY.key.public_key())
+    builder = builder.serial_number(1).not_valid_before(NOW).not_valid_after(NOW + DAY)
+    names = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"junk")
+    leaf = builder.add_extension(names, critical=False).sign(ORDINARY.key, SHA256())
+    pem = key_pem(ORDINARY.key) + leaf.public_bytes(Encoding.PEM)
+    assert read_error(pem).startswith("certificate 1 of the PEM file cannot be read: ")
+
+
+def test_intermediates_are_kept_once() -> None:
+    """However many certificates have them; thousands do."""
+    chain = (Authority.make("Middle").certificate,)
+    pems = [Certificate(ORDINARY.key, ORDINARY.leaf, chain).to_pem() for _ in range(2)]
+    one, two = (Certificate.from_pem(pem) for pem in pems)
+    assert one.intermediates[0] is two.intermediates[0]
 
 
 def test_fields() -> None:
