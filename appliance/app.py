@@ -37,6 +37,7 @@ from appliance.applications import Applications
 from appliance.clock import utc_now
 from appliance.config import Configuration, Limits
 from appliance.deadlines import Deadlines
+from appliance.http.errorpages import ErrorPages
 from appliance.http.serving import Handler
 from appliance.listener import ClientFactory, Listener
 from appliance.ops.operating import Operating
@@ -118,6 +119,7 @@ def build(
     issuers.apply(authorities)
     renewal = _renewal(reactor, configuration, install, authorities, store, defer, now)
     redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
+    handler.errors = redirect.errors = ErrorPages(configuration.error_pages, watch.identify)
 
     def listeners(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> list[Listener]:
         turn = Turn(reactor) if http2 else None

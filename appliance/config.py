@@ -230,3 +230,5 @@ class Configuration:
     log: Log = field(factory=Log)
     access_log: AccessLog | None = None
     metrics: Metrics | None = None
+    error_pages: dict[str, str] = field(factory=dict)
+    """The operator's own, by `http.errorpages.FILE_NAME`."""

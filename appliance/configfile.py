@@ -38,6 +38,7 @@ from appliance.config import (
 from appliance.dnsconfig import Dns
 from appliance.dnsconfigfile import DNS
 from appliance.errors import ConfigurationError, Mistake
+from appliance.filesconfigfile import error_pages
 from appliance.opsconfigfile import ACCESS_LOG, LOG, METRICS
 from appliance.schema import Document, KeyPath, Many, Place, Reader, Refused, Table, unique
 from appliance.tomllines import locate
@@ -316,6 +317,7 @@ CONFIGURATION = Table(
     {
         "state_dir": values.folder,
         "trusted_proxies": Many(unique(values.network)),
+        "error_pages": error_pages,
         "listen": LISTEN,
         "acme": ACME,
         "limits": LIMITS,

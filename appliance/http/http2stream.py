@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from appliance.deadlines import NEVER
 from appliance.errors import RequestError
-from appliance.http import pages
 from appliance.http.http2bounds import STALLED
 from appliance.http.http2frames import CANCEL, INTERNAL_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, Http2ConnectionError
 from appliance.http.http2headers import response_fields
@@ -282,7 +281,7 @@ class Stream(ServerStream):
         else:
             self.end()
 
-    def fail(self, status: int, reset: int | None = None) -> None:
+    def fail(self, status: int, reset: int | None = None, fields: Fields | tuple[()] = ()) -> None:
         """The exchange came to nothing: an error page if nothing was sent yet, else the stream is broken off.
 
         A response that was cut short must not look complete. A request that no application has seen is the client's to
@@ -290,7 +289,11 @@ class Stream(ServerStream):
         """
         self._exchange = None
         if self._awaited and reset != REFUSED_STREAM:
-            self.answer(pages.error(status))
+            request = self._request
+            if isinstance(request, RequestError):  # it was none, but has an id
+                request = RequestHead(b"", b"", 1)
+                request.record = self._record
+            self.answer(self._connection.handler.errors.answer(status, request, fields))
         else:
             self._engine.reset(self, INTERNAL_ERROR if reset is None else reset)
 

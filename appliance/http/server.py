@@ -19,7 +19,6 @@ from zope.interface import implementer
 from appliance.config import Limits, Timeouts
 from appliance.deadlines import NEVER, Deadlines
 from appliance.errors import RequestError
-from appliance.http import pages
 from appliance.http.body import LAST_CHUNK, BodyError, BodyReader, UntilCloseReader, chunk, last_chunk, reader_for
 from appliance.http.flow import unsent
 from appliance.http.http1 import HEAD_END, check_partial_head, read_request, write_response
@@ -532,14 +531,15 @@ class ServerConnection:
             self.send_body(body)
         self.end()
 
-    def fail(self, status: int, reset: int | None = None) -> None:
+    def fail(self, status: int, reset: int | None = None, fields: Fields | tuple[()] = ()) -> None:
         """The exchange came to nothing: an error page if nothing was sent yet, else the connection is broken off.
 
         A response that was cut short must not look complete (RFC 9112 section 8).
         """
         self._exchange = None
         if self._awaited and self._state == _BUSY:
-            self.answer(pages.error(status))
+            assert self._request is not None
+            self.answer(self._handler.errors.answer(status, self._request, fields))
         else:
             self._abort()
 
@@ -610,9 +610,10 @@ class ServerConnection:
             self._record = self._observer.begin(self._deadlines.seconds())
         if self._request is None:
             self._request = RequestHead(b"", b"", 1)
+            self._request.record = self._record
         self._awaited = True
         self._body = UntilCloseReader()  # whatever still comes is not a request any more
-        self.answer(pages.error(status))
+        self.answer(self._handler.errors.answer(status, self._request))
 
     def _linger(self) -> None:
         """Close after all was sent, reading on a little: a reset could overtake the response (RFC 9112 section 9.6)."""

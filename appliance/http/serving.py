@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from appliance.http.errorpages import ErrorPages
 from appliance.http.message import Fields, RequestHead, ResponseHead
 from appliance.proxyprotocol import Connection
 
@@ -43,8 +44,8 @@ class Downstream(Protocol):
     def end(self, trailers: Fields | None = None) -> None:
         """The response is complete; ``trailers``, names in lower case, for a client that takes them."""
 
-    def fail(self, status: int, reset: int | None = None) -> None:
-        """Answer an error, or break off what was begun: over HTTP/2 with the code ``reset``, if there is one."""
+    def fail(self, status: int, reset: int | None = None, fields: Fields | tuple[()] = ()) -> None:
+        """Answer an error, with these fields, or break off what was begun: over HTTP/2 with the code ``reset``."""
 
     def pause_request(self) -> None:
         """Read no more of the request for now."""
@@ -112,5 +113,8 @@ class Exchange(Protocol):
 class Handler(Protocol):
     """Decides what becomes of a request."""
 
+    errors: ErrorPages
+    """What clients are told when it comes to nothing."""
+
     def handle(self, connection: Client, request: RequestHead) -> Exchange | None:
-        """Answer on the spot through ``connection.answer`` and return None, or return the exchange that will."""
+        """Answer on the spot, by ``answer`` or ``fail``, and return None, or return the exchange that will."""

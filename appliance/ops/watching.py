@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
@@ -14,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from appliance.config import Configuration
-from appliance.http.record import Record
+from appliance.http.errorpages import RequestIds
 from appliance.ops import metricscollector
 from appliance.ops.accesslog import AccessLog
 from appliance.ops.accesslogline import CombinedLine, JsonLine, Line
@@ -62,7 +61,8 @@ class Watch(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
         self._now = now
-        self._prefix = secrets.token_hex(6) + "-"
+        self.identify = RequestIds()
+        """A request's id, as it is in the access log and on error pages."""
         self.access_log = self._make_access_log(configuration.access_log, defer)
         """None if there is none, as for the others."""
         self.request_id = self._make_request_id(configuration.access_log)
@@ -88,10 +88,6 @@ class Watch(MultiService):
         if self.sources is not None:
             self.sources.clients[name] = clients
 
-    def identify(self, record: Record) -> str:
-        """A request's id, like no other's of this process or another."""
-        return f"{self._prefix}{record.number:x}"
-
     def reopen_logs(self) -> None:
         """Log files were moved away: go on in new ones."""
         if self.access_log is not None:
@@ -114,7 +110,7 @@ class Watch(MultiService):
         redact = Redactor(settings.redact)
         if settings.format == "combined":
             return CombinedLine(redact, self._wall)
-        return JsonLine(redact, self._prefix, self._wall)
+        return JsonLine(redact, self.identify.prefix, self._wall)
 
     def _wall(self, moment: float) -> float:
         """A time of the monotonic clock as seconds since the epoch."""

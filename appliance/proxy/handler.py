@@ -7,9 +7,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Protocol
 
 from appliance.http import pages
+from appliance.http.errorpages import ErrorPages, Identify
 from appliance.http.headers import origin_fields
 from appliance.http.message import RequestHead
-from appliance.http.record import Record
 from appliance.http.serving import Client, Exchange
 from appliance.proxy.routing import RouteTable, SiteRoutes
 from appliance.proxy.target import Target
@@ -48,6 +48,7 @@ class RedirectHandler:
     """The plain HTTP listener's: challenges first, and everything else belongs on https."""
 
     def __init__(self, challenges: Challenges, https_port: int = 443) -> None:
+        self.errors = ErrorPages()
         self._challenges = challenges
         self._port = b"" if https_port == 443 else b":%d" % https_port
 
@@ -62,15 +63,15 @@ class RedirectHandler:
 class RequestId:
     """Tells applications the id that a request has in the access log, in a header field that clients cannot set."""
 
-    def __init__(self, name: str, identify: Callable[[Record], str]) -> None:
+    def __init__(self, name: str, identify: Identify) -> None:
         self._name = name.encode("ascii")
         self._lower = self._name.lower()
         self._identify = identify
 
-    def field(self, request: RequestHead, record: Record) -> bytes:
+    def field(self, request: RequestHead) -> bytes:
         """The field's line. What the client sent under that name is dropped."""
         request.fields = [field for field in request.fields if field[0].lower() != self._lower]
-        return b"%b: %b\r\n" % (self._name, self._identify(record).encode("ascii"))
+        return b"%b: %b\r\n" % (self._name, self._identify(request).encode("ascii"))
 
 
 class _Memo:
@@ -99,6 +100,7 @@ class ProxyHandler:
         trusted_proxies: tuple[Network, ...] = (),
         request_id: RequestId | None = None,
     ) -> None:
+        self.errors = ErrorPages()
         self.routes = routes
         self._challenges = challenges
         self._served = served
@@ -119,26 +121,26 @@ class ProxyHandler:
             record.site = memo.site.name
         route = memo.site.find(request.target)
         if route is None:
-            connection.answer(pages.error(404))
+            connection.fail(404)
             return None
         origin = memo.origin
         if request.forwarding and self._trusts(connection.client):
             origin = origin_fields(
                 connection.client, connection.scheme, request.authority, connection.port, request.forwarding
             )
-        if self._request_id is not None and request.record is not None:
-            origin += self._request_id.field(request, request.record)
+        if self._request_id is not None:
+            origin += self._request_id.field(request)
         return route.target.begin(connection, request, route, origin)
 
     def _look_up(self, connection: Client, request: RequestHead) -> _Memo | None:
         """Find the site, or answer why there is none: 404 for a name not served, 421 for one not on this connection."""
         site = self.routes.find(request.host)
         if site is None:
-            connection.answer(pages.error(404))
+            connection.fail(404)
             return None
         served = self._served(connection.transport)
         if served is None or not served.covers(request.host.decode("ascii")):
-            connection.answer(pages.error(421))
+            connection.fail(421)
             return None
         origin = origin_fields(connection.client, connection.scheme, request.authority, connection.port)
         memo = _Memo(request.authority, self.routes, site, origin)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from appliance.http import pages
 from appliance.http.message import RequestHead
 from appliance.http.serving import Client, Exchange
 from appliance.proxy.routing import RouteEntry
@@ -19,7 +18,7 @@ class Target(Protocol):
     """What answers a route. One object serves all requests of its routes, over HTTP/1.1 and HTTP/2 alike."""
 
     def begin(self, connection: Client, request: RequestHead, route: RouteEntry[Any], origin: bytes) -> Exchange | None:
-        """Answer on the spot, through ``connection.answer``, and return None; or return the exchange that will.
+        """Answer on the spot, by ``answer`` or ``fail``, and return None; or return the exchange that will.
 
         An exchange is told of what came of the request's body, and then to start; until then it says nothing.
         ``route`` is the one that matched, whose ``rewrite`` gives the target without a prefix that is to be stripped;
@@ -34,4 +33,4 @@ class NotFound:
 
     def begin(self, connection: Client, request: RequestHead, route: RouteEntry[Any], origin: bytes) -> None:
         """See Target."""
-        connection.answer(pages.error(404))
+        connection.fail(404)

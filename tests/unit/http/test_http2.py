@@ -731,7 +731,7 @@ class Watching:
         self.methods: list[bytes] = []
 
     def begin(self, began: float) -> Record:
-        record: Any = SimpleNamespace(status=0, bytes_in=0, bytes_out=0, site="")
+        record: Any = SimpleNamespace(number=1, status=0, bytes_in=0, bytes_out=0, site="")
         self.begun.append(record)
         return record
 

@@ -1,29 +1,8 @@
-"""The answers the appliance gives by itself."""
+"""The answers the appliance gives by itself that are no errors."""
 
 from __future__ import annotations
 
-import pytest
-
 from appliance.http import pages
-from appliance.http.http1 import read_response, write_response
-
-
-@pytest.mark.parametrize("status", [400, 404, 405, 408, 413, 414, 417, 421, 431, 501, 502, 503, 504, 505])
-def test_error(status: int) -> None:
-    """Every status that the appliance answers has a short page that says what happened and is never stored."""
-    head, body = pages.error(status)
-    again = read_response(write_response(head, 1, True), b"GET")
-    assert (again.status, again.framing) == (status, len(body))
-    assert dict(again.fields) == {b"Content-Type": b"text/html; charset=utf-8", b"Cache-Control": b"no-store"}
-    assert b"<title>%d " % status in body
-    assert len(body) < 1024
-
-
-def test_error_pages_are_apart() -> None:
-    """Changing one answer's fields changes no other's."""
-    first, second = pages.error(502)[0], pages.error(502)[0]
-    first.fields.append((b"X", b"y"))
-    assert second.fields != first.fields
 
 
 def test_redirect() -> None:

@@ -1,0 +1,42 @@
+"""Error pages through connections: their ids are those of the access log."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from appliance.http.record import Record
+from appliance.ops.observer import RequestObserver
+from tests.support.proxying import proxy, read_responses
+
+PLAIN = b"GET / HTTP/1.1\r\nHost: example.com\r\nAccept: application/json\r\n\r\n"
+
+
+def test_id_of_the_record() -> None:
+    """What the page names is what the observer numbered: for requests, and for what was none."""
+    kept: list[Record] = []
+    with proxy() as network:
+        network.observer = RequestObserver(kept.extend, batch=1)
+        client = network.client()
+        client.send(PLAIN)
+        network.upstream.send(b"nonsense\r\n\r\n")
+        client.send(b"GET /\r\n\r\n")
+        (_, _, first, _), (_, _, second, _) = read_responses(client.take(), [b"GET", b"GET"], False)
+    assert [record.status for record in kept] == [502, 400]
+    assert json.loads(first)["request_id"].endswith(f"-{kept[0].number:x}")
+    assert f"-{kept[1].number:x}<".encode() in second
+
+
+def test_id_without_records() -> None:
+    """While nobody observes there are ids as well."""
+    with proxy() as network:
+        ids = set()
+        for _ in range(2):
+            client = network.client()
+            client.send(PLAIN)
+            network.upstream.send(b"nonsense\r\n\r\n")
+            ((status, _, body, complete),) = read_responses(client.take(), [b"GET"], False)
+            assert (status, complete) == (502, True)
+            ids.add(json.loads(body)["request_id"])
+    assert len(ids) == 2
+    assert all(re.fullmatch("[0-9a-f]{12}-[12]", each) for each in ids)
