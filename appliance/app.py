@@ -26,7 +26,6 @@ from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[impo
 
 from appliance import descriptors
 from appliance.acme.challenges import PendingChallenges
-from appliance.acme.environment import Install
 from appliance.acme.issuers import Authorities, Issuers
 from appliance.acme.lookup import Lookup, own_addresses
 from appliance.acme.renewal import RenewalService
@@ -40,6 +39,7 @@ from appliance.deadlines import Deadlines
 from appliance.http.errorpages import ErrorPages
 from appliance.http.serving import Handler
 from appliance.listener import ClientFactory, Listener
+from appliance.ops.afterswap import Installer
 from appliance.ops.operating import Operating
 from appliance.ops.watching import Watch
 from appliance.proxy.assembly import Assembly
@@ -113,11 +113,10 @@ def build(
     Assembly(handler).serve(configuration.sites, applications.upstreams)
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
     operating = Operating(reactor, configuration, now, certificates, challenges, store, defer)
-    install = operating.install
     issuers = Issuers(reactor, configuration.state_dir, [*responders, challenges, tls_challenges], now, defer)
     authorities = issuers.prepare(configuration)
     issuers.apply(authorities)
-    renewal = _renewal(reactor, configuration, install, authorities, store, defer, now)
+    renewal = _renewal(reactor, configuration, operating.installer, authorities, store, defer, now)
     redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
     handler.errors = redirect.errors = ErrorPages(configuration.error_pages, watch.identify)
 
@@ -163,7 +162,7 @@ def _admission(reactor: Any, limits: Limits, trusted: Sequence[IPv4Network | IPv
 def _renewal(
     reactor: Any,
     configuration: Configuration,
-    install: Install,
+    installer: Installer,
     authorities: Authorities,
     store: ICertificateStore,
     defer: Defer,
@@ -175,10 +174,11 @@ def _renewal(
         now,
         store,
         authorities.issuers,
-        install,
+        installer.install,
         configuration.sites,
         configuration.state_dir / "renewal",
         defer,
+        withdraw=installer.remove,
         verify=site_context,
         rehearsal=authorities.rehearsal,
         key_type=acme.key_type,

@@ -35,6 +35,7 @@ PURE = [
     "appliance.acme.schedule",
     "appliance.acme.sitereport",
     "appliance.acme.state",
+    "appliance.acme.succession",
     "appliance.atomicfile",
     "appliance.ca",
     "appliance.ca.accounts",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from appliance.acme.ari import Inquiry, Suggestion
@@ -22,6 +23,8 @@ async def ask(
     known = before or Inquiry(f"{certificate.serial:x}", env.now())
     try:
         told = await issuer.renewal_info(certificate)
+    except CancelledError:
+        raise
     except Exception as error:
         if not env.is_running():
             raise

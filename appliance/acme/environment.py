@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from attrs import frozen
+from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
@@ -53,9 +53,9 @@ Look = Callable[[str], Deferred[frozenset[str]]]
 """The addresses that a name has now, as text; fails, or fires with none, if it has none."""
 
 
-@frozen
+@define
 class Environment:
-    """What all sites' renewals share."""
+    """What all sites' renewals share. A new configuration replaces what it says of CAs; nothing else ever changes."""
 
     clock: IReactorTime
     """For timers; monotonic."""
@@ -68,6 +68,8 @@ class Environment:
     rehearsal: Issuing | None
     """Where a site's first certificate is tried."""
     install: Install
+    withdraw: Callable[[str], None]
+    """Undoes ``install`` for a site: ``SniMap.remove``."""
     verify: Callable[[Certificate], object]
     """Raises if OpenSSL would not load the certificate: to be known before it is written."""
     defer: Defer

@@ -83,7 +83,10 @@ class Ordering:
 
     async def settle(self, plan: Plan, trouble: Trouble, before: RenewalState, after: RenewalState) -> None:
         """Account for an attempt that failed; the records are from before and after that was known."""
-        env, limits = self._env, self._env.issuers[plan.authority].limits
+        env = self._env
+        if plan.authority not in env.issuers:
+            return  # no longer: a new configuration
+        limits = env.issuers[plan.authority].limits
         failed = [name for name, problem in trouble.names.items() if problem.code in VALIDATIONS]
         if failed:
             await env.spending.spend(failure_uses(plan.authority, limits, failed))
@@ -126,6 +129,8 @@ class Ordering:
 
     async def _obtain(self, plan: Plan, request: CertificateRequest) -> Certificate:
         """Charge our budgets when the CA is about to be asked for a new order, not before."""
+        if plan.authority not in self._env.issuers:
+            raise OrderError(f"{plan.authority} is no CA of the configuration any more")
         uses = self._new_uses(plan)
 
         async def remember(unfinished: Unfinished) -> None:

@@ -21,6 +21,7 @@ from appliance.acme.siterenewal import FAULT_PAUSE, SiteRenewal
 from appliance.acme.sitereport import SiteReport
 from appliance.acme.spending import Spending
 from appliance.acme.state import RenewalState, StateFolder
+from appliance.acme.succession import certified_as, inherit
 from appliance.acme.turns import Turns
 from appliance.config import Site
 from appliance.errors import ApplianceError, StoreError
@@ -36,6 +37,9 @@ LOAD_TIMEOUT = 60.0
 
 STOP_TIMEOUT = 10.0
 """Seconds that stopping waits for orders to be given up in good order."""
+
+Stored = Sequence[Certificate]
+"""What is in the store."""
 
 _LOAD_AGAIN_FIRST, _LOAD_AGAIN_LONGEST = 10.0, 600.0
 
@@ -62,6 +66,7 @@ class RenewalService(Service):
         state_folder: Path,
         defer: Defer,
         *,
+        withdraw: Callable[[str], None] = lambda site: None,
         verify: Callable[[Certificate], object] = lambda certificate: None,
         rehearsal: Issuing | None = None,
         key_type: str = DEFAULT,
@@ -75,12 +80,14 @@ class RenewalService(Service):
         """
         Parameters as in ``siterenewal.Environment``.
 
-        ``issuers`` in order of preference; ``install(site name, names, certificate)`` is ``SniMap.swap``;
-        ``state_folder`` is ``state_dir/renewal``, beside which ``spending.json`` is kept.
+        ``issuers`` in order of preference; ``install(site name, names, certificate)`` is ``SniMap.swap``, and
+        ``withdraw(site name)`` undoes it; ``state_folder`` is ``state_dir/renewal``, beside which ``spending.json`` is
+        kept.
         """
         self._sites = tuple(sites)
         self._renewals: tuple[SiteRenewal, ...] = ()
         self._loading: Deferred[None] | None = None
+        self._begun = False
         self._waiting_for_load: list[Deferred[None]] | None = []
         self._env = Environment(
             clock=clock,
@@ -90,6 +97,7 @@ class RenewalService(Service):
             issuers={issuer.name: issuer for issuer in issuers},
             rehearsal=rehearsal,
             install=install,
+            withdraw=withdraw,
             verify=verify,
             defer=defer,
             random=chance,
@@ -106,6 +114,7 @@ class RenewalService(Service):
     def startService(self) -> None:
         """Begin to load; the sites' loops follow. See ``when_loaded``."""
         super().startService()  # type: ignore[no-untyped-call]
+        self._begun = False
         self._loading = Deferred.fromCoroutine(self._start())
 
     def stopService(self) -> Deferred[None]:
@@ -173,6 +182,78 @@ class RenewalService(Service):
                 return renewal
         raise ApplianceError(f"{name} is no name of a site, or the certificate store has not been read yet")
 
+    # Another configuration.
+
+    def replace_authorities(
+        self, issuers: Sequence[Issuing], rehearsal: Issuing | None, key_type: str, orders_at_once: int
+    ) -> None:
+        """Have other CAs, or ask other things of them. Orders under way end as they were begun.
+
+        Sites whose orders have failed try again: that may be what was corrected.
+        """
+        env = self._env
+        env.issuers = {issuer.name: issuer for issuer in issuers}
+        env.rehearsal, env.key_type, env.turns = rehearsal, key_type, Turns(env.clock, orders_at_once)
+        for renewal in self._renewals:
+            renewal.reconsider()
+
+    async def look(self, sites: Sequence[Site]) -> Stored:
+        """What the store has for ``replace_sites`` with the same sites. Nothing is changed.
+
+        Raises StoreError if it cannot be read and one of the sites needs it.
+        """
+        if not self._begun or not self._arriving(sites):
+            return ()
+        try:
+            return await self._read_store()
+        except Exception as error:
+            raise StoreError(f"the certificate store cannot be read: {str(error) or repr(error)}") from error
+
+    async def replace_sites(self, sites: Sequence[Site], stored: Stored) -> None:
+        """
+        Have other sites from now on; those whose names and settings stay do not notice.
+
+        The orders of the others are given up. A site whose names have changed goes on with its certificate, for those
+        names that it covers, and gets another.
+        """
+        self._sites = tuple(sites)
+        if not self._begun:
+            return  # whoever is loading the store will see it
+        before = {renewal.site.name: renewal for renewal in self._renewals}
+        arriving = {site.name: site for site in self._arriving(sites)}
+        staying = {site.name: before[site.name] for site in sites if site.name not in arriving}
+        leaving = [renewal for name, renewal in before.items() if name not in staying]
+        stopping = DeferredList([renewal.stop() for renewal in leaving], consumeErrors=True)
+        await stopping.addTimeout(STOP_TIMEOUT, self._env.clock, self._log_unclean)
+        states = await self._load_states([site for name, site in arriving.items() if name not in before], clean=False)
+        if not self.running:
+            return
+        stock = Stock([*stored, *(certificate for renewal in leaving for certificate in renewal.certificates)])
+        made = {
+            name: self._successor(site, before.get(name), states.get(name, RenewalState()), stock)
+            for name, site in arriving.items()
+        }
+        self._renewals = tuple(staying.get(site.name) or made[site.name] for site in sites)
+        for renewal in leaving:
+            renewal.withdraw()
+        for renewal in made.values():  # in the same turn: no handshake comes between
+            renewal.start()
+
+    def _arriving(self, sites: Sequence[Site]) -> list[Site]:
+        """Those that are new, or no longer what they were."""
+        before = {renewal.site.name: certified_as(renewal.site) for renewal in self._renewals}
+        return [site for site in sites if before.get(site.name) != certified_as(site)]
+
+    def _successor(self, site: Site, before: SiteRenewal | None, state: RenewalState, stock: Stock) -> SiteRenewal:
+        own = before.certificates if before is not None else ()
+        best, older = inherit(site.names, own, stock, self._env.now())
+        renewal = SiteRenewal(site, self._env, state if before is None else before.state.restart(), best, older)
+        if before is not None:
+            renewal.reconsider()
+        return renewal
+
+    # The beginning.
+
     async def _start(self) -> None:
         while self.running:
             try:
@@ -187,34 +268,40 @@ class RenewalService(Service):
                     await deferLater(self._env.clock, FAULT_PAUSE)
 
     async def _begin(self) -> None:
-        states = await self._load_states()
-        await self._env.spending.load()
-        stock = Stock((await self._load_certificates()).values())
-        now = self._env.now()
-        renewals = []
-        for site in self._sites:
-            best = choose(site.names, stock, now)
-            lacking = best is not None and not all(best.covers(name) for name in site.names)
-            older = await self._load_previous(site.name) if lacking else None
-            renewals.append(SiteRenewal(site, self._env, states.get(site.name, RenewalState()), best, older))
-        self._renewals = tuple(renewals)
+        while not self._begun:
+            sites = self._sites
+            renewals = await self._load(sites)
+            if sites is self._sites:  # else they were replaced meanwhile
+                self._renewals, self._begun = renewals, True
         for renewal in self._renewals:
             renewal.start()
         self._loaded()
 
-    async def _load_states(self) -> dict[str, RenewalState]:
-        names = [site.name for site in self._sites]
-        loaded = await self._env.defer(lambda: self._env.states.load(names, self._env.now()))
+    async def _load(self, sites: Sequence[Site]) -> tuple[SiteRenewal, ...]:
+        states = await self._load_states(sites)
+        await self._env.spending.load()
+        stock = Stock(await self._load_certificates())
+        now = self._env.now()
+        renewals = []
+        for site in sites:
+            best = choose(site.names, stock, now)
+            lacking = best is not None and not all(best.covers(name) for name in site.names)
+            older = await self._load_previous(site.name) if lacking else None
+            renewals.append(SiteRenewal(site, self._env, states.get(site.name, RenewalState()), best, older))
+        return tuple(renewals)
+
+    async def _load_states(self, sites: Sequence[Site], clean: bool = True) -> dict[str, RenewalState]:
+        names = [site.name for site in sites]
+        loaded = await self._env.defer(lambda: self._env.states.load(names, self._env.now(), clean))
         for complaint in loaded.complaints:
             self._log.error("{complaint}", complaint=complaint)
         return loaded.states
 
-    async def _load_certificates(self) -> dict[str, Certificate]:
+    async def _load_certificates(self) -> Stored:
         delay = _LOAD_AGAIN_FIRST
         while True:
             try:
-                found = await maybeDeferred(self._env.store.as_dict).addTimeout(LOAD_TIMEOUT, self._env.clock)
-                break
+                return await self._read_store()
             except Exception as error:
                 if not self.running:
                     raise CancelledError from None
@@ -227,7 +314,10 @@ class RenewalService(Service):
             self._loaded()
             await deferLater(self._env.clock, delay)
             delay = min(2 * delay, _LOAD_AGAIN_LONGEST)
-        return {name: certificate for name, pems in found.items() if (certificate := self._parse(name, pems))}
+
+    async def _read_store(self) -> Stored:
+        found = await maybeDeferred(self._env.store.as_dict).addTimeout(LOAD_TIMEOUT, self._env.clock)
+        return [certificate for name, pems in found.items() if (certificate := self._parse(name, pems))]
 
     async def _load_previous(self, name: str) -> Certificate | None:
         """What was stored before; stores by others need not know."""

@@ -98,6 +98,16 @@ class SiteCertificates:
         )
         return certificate
 
+    def withdraw(self) -> None:
+        """Serve nothing for the site any more."""
+        for name in (self._site.name, self._site.name + _OLDER):
+            self._env.withdraw(name)
+
+    def all(self) -> tuple[Certificate, ...]:
+        """Those that may still be of use, the one in service first."""
+        known = (self.serving, self.unsaved, self.stored, self._older)
+        return tuple(dict.fromkeys(each for each in known if each is not None))
+
     async def roll_back(self, previous: Certificate) -> None:
         """Store and serve ``previous`` in place of what there is. Raises what either raises."""
         await self.write(lambda: self._env.store.store(self._site.name, pem.parse(previous.to_pem())))

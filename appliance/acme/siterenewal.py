@@ -60,7 +60,6 @@ class SiteRenewal:
         self._env = environment
         self._state = state
         self._certificates = SiteCertificates(site, environment, stored, older)
-        self._authorities = list(site.issuer or environment.issuers)
         self._ordering = Ordering(site, environment, self._change)
         look = environment.look
         self._pointing = Pointing(environment.clock, look, environment.own_addresses) if look is not None else None
@@ -73,6 +72,7 @@ class SiteRenewal:
         self._sleep: Deferred[None] | None = None
         self._watchers: list[Deferred[None]] = []
         self._loop: Deferred[None] | None = None
+        self._stopped = False
         if state.running and stored is not None and self._is_fresh(stored):
             # Killed between the certificate's last fsync and the record's: the attempt did bring one.
             self._state = state.succeed(stored.not_before)
@@ -84,9 +84,25 @@ class SiteRenewal:
     def stop(self) -> Deferred[None]:
         """Give up what is under way, except a write, which ends first; fire when all is clean."""
         assert self._loop is not None, "stopped before it was started"
+        self._stopped = True
         if not self._certificates.writing:
             self._loop.cancel()
-        return self._loop.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        self._loop.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        return self._loop.addCallback(lambda _: self._ended())
+
+    def withdraw(self) -> None:
+        """Serve nothing for the site any more: it is stopped, or about to be."""
+        self._certificates.withdraw()
+
+    @property
+    def state(self) -> RenewalState:
+        """What is remembered."""
+        return self._state
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Those that may still be of use, the one in service first."""
+        return self._certificates.all()
 
     # What operators ask for.
 
@@ -140,7 +156,20 @@ class SiteRenewal:
         await self._save_state()
         self._wake()
 
+    def reconsider(self) -> None:
+        """What is asked of CAs has changed: what waits for failures need not wait any longer."""
+        self._forget_waits(lambda loss: True)
+        self._wake()
+
     # The loop.
+
+    @property
+    def _authorities(self) -> list[str]:
+        """The CAs, by name, in order of preference."""
+        return list(self.site.issuer or self._env.issuers)
+
+    def _is_running(self) -> bool:
+        return not self._stopped and self._env.is_running()
 
     def _situation(self) -> Situation:
         certificates = self._certificates
@@ -164,11 +193,11 @@ class SiteRenewal:
         return decide(Situation(self.site.names, serving=certificate), self._env.now()).step is Step.WAIT
 
     async def _run(self) -> None:
-        while self._env.is_running():
+        while self._is_running():
             try:
                 await self._do(self._plan(self._env.now()))
             except Exception:
-                if self._env.is_running():
+                if self._is_running():
                     self._log.failure(
                         "{site}: unexpected error in its renewal, which goes on in {pause:.0f} s",
                         site=self.site.name,
@@ -200,7 +229,7 @@ class SiteRenewal:
         try:
             await self._sleep
         except CancelledError:
-            if not self._env.is_running():
+            if not self._is_running():
                 raise
         finally:
             self._sleep = None
@@ -318,7 +347,7 @@ class SiteRenewal:
         await self._save_state()
 
     async def _order_failed(self, plan: Plan, error: Exception) -> None:
-        if not self._env.is_running():
+        if not self._is_running():
             self._state = self._state.interrupt(self._env.now())
             await self._save_state()
             return

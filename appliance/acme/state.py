@@ -213,11 +213,15 @@ class StateFolder:
 
     directory: Path
 
-    def load(self, sites: Iterable[str], now: datetime) -> Loaded:
-        """Read the records of ``sites``, by name. Never fails: one of no use is set aside, and a fresh one begun."""
+    def load(self, sites: Iterable[str], now: datetime, clean: bool = True) -> Loaded:
+        """Read the records of ``sites``, by name. Never fails: one of no use is set aside, and a fresh one begun.
+
+        ``clean`` removes what writes that were cut off have left: not while there are others under way.
+        """
         loaded = Loaded()
         try:
-            atomicfile.remove_temporaries(self.directory)
+            if clean:
+                atomicfile.remove_temporaries(self.directory)
         except StoreError as error:
             loaded.complaints.append(error)
         for site in sites:

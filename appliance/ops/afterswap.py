@@ -70,6 +70,14 @@ class Installer:
         following.addErrback(lambda failure: failure.trap(*_GIVEN_UP) and None)
         following.addErrback(lambda failure: _log.failure("{site}: unexpected error after a swap", failure, site=site))
 
+    def remove(self, site: str) -> None:
+        """As ``SniMap.remove``; what is known of the site is forgotten."""
+        self._certificates.remove(site)
+        self._known.pop(site, None)
+        following = self._running.pop(site, None)
+        if following is not None:
+            following.cancel()
+
     def known(self, site: str) -> AfterSwap:
         """What was seen last."""
         return self._known.get(site, AfterSwap())

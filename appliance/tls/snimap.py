@@ -59,6 +59,11 @@ class ServedCertificate:
         """Have the next connection make a new context, with new ticket keys: old tickets end in a full handshake."""
         self._context = None
 
+    def offer(self, protocols: tuple[bytes, ...]) -> None:
+        """Agree on these by ALPN from now on."""
+        self._protocols = protocols
+        self.forget_context()
+
     def covers(self, host: str) -> bool:
         """Whether a request for ``host`` (no port) may be answered on a connection that proved this certificate."""
         return self.certificate.covers(host.strip("[]"))
@@ -68,13 +73,19 @@ class SniMap:
     """Server names, exact and wildcard, to what is served for them. One object, shared by listeners and renewal."""
 
     def __init__(self, challenges: ChallengeContexts | None = None, protocols: tuple[bytes, ...] = (HTTP_1_1,)) -> None:
-        """``challenges``: what CAs are answered with, and nobody else. ``protocols``: for ALPN, best first."""
+        """``challenges``: what CAs are answered with, and nobody else. ``protocols``: see `offer`."""
         self._challenges = challenges
-        self._protocols = protocols
         self._by_name: dict[str, ServedCertificate] = {}
         self._by_site: dict[str, ServedCertificate] = {}
+        self.offer(protocols)
+
+    def offer(self, protocols: tuple[bytes, ...]) -> None:
+        """Agree on these by ALPN, the best first, with clients that connect from now on."""
+        self._protocols = protocols
         self.fallback = fallback_context(self._choose, protocols)
         """For handshakes whose server name is not known before they begin; see `context.fallback_context`."""
+        for served in self._by_site.values():
+            served.offer(protocols)
 
     def swap(self, site: str, names: Iterable[str], certificate: Certificate) -> None:
         """Serve ``certificate`` for ``names``, which replace those the site had, to all new connections.

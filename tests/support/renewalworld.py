@@ -106,11 +106,16 @@ class World:
         self.served_names[site] = tuple(names)
         self.swaps.append((self.clock.seconds(), site))
 
+    def withdraw(self, site: str) -> None:
+        self.served.pop(site, None)
+        self.served_names.pop(site, None)
+
     def service(self, *sites: str, **options: Any) -> RenewalService:
         """A service for sites given as names joined by commas; not started."""
         given: dict[str, Any] = {
             "issuers": [self],
             "install": self.install,
+            "withdraw": self.withdraw,
             "sites": [Site(tuple(names.split(",")), ()) for names in sites],
             "chance": lambda: 0.5,
         }
