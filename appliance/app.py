@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[import-untyped]
@@ -36,6 +36,7 @@ from appliance.applications import Applications
 from appliance.clock import utc_now
 from appliance.config import Configuration, Limits
 from appliance.deadlines import Deadlines
+from appliance.draining import Draining
 from appliance.http.errorpages import ErrorPages
 from appliance.http.serving import Handler
 from appliance.listener import ClientFactory, Listener
@@ -70,6 +71,8 @@ class Appliance(MultiService):
         https: Sequence[Listener],
         operating: Operating,
         watch: Watch,
+        draining: Draining,
+        drain_timeout: float,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.certificates = certificates
@@ -80,6 +83,24 @@ class Appliance(MultiService):
         self.https = tuple(https)
         self.operating = operating
         self.watch = watch
+        self.draining = draining
+        self._drain_timeout = drain_timeout
+
+    def stopService(self) -> Deferred[None]:
+        """Accept nobody any more, then let requests in flight end; whatever those need is stopped after them."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        ending = _all([self.operating, self.renewal])
+        await _all([*self.http, *self.https])
+        await self.draining.drain(self._drain_timeout)
+        await ending
+        await maybeDeferred(super().stopService)
+
+
+def _all(parts: Sequence[Any]) -> Deferred[Any]:
+    """Stop these parts of a running service; fire when all have stopped, however that went."""
+    return DeferredList([maybeDeferred(part.disownServiceParent) for part in parts], consumeErrors=True)
 
 
 def build(
@@ -120,20 +141,35 @@ def build(
     redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
     handler.errors = redirect.errors = ErrorPages(configuration.error_pages, watch.identify)
 
+    clients: list[ClientFactory] = []
+
     def listeners(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> list[Listener]:
         turn = Turn(reactor) if http2 else None
         factory = ClientFactory(
             handler, deadlines, admission, configuration.limits, configuration.timeouts, scheme, watch.observer, turn
         )
         watch.add_clients(scheme.decode("ascii"), factory)
-        return [Listener(reactor, listening, endpoint, factory, renewal.when_loaded) for endpoint in endpoints]
+        clients.append(factory)
+        return [Listener(listening, endpoint, factory, renewal.when_loaded) for endpoint in endpoints]
 
     announcing = _announcing(configuration, deadlines)
     http = listeners(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
     https = listeners(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
     operating.attach(renewal, issuers, http, https, lambda: applications.upstreams)
     watch.attach(cast(Any, renewal), lambda: applications.upstreams.values(), lambda: admission.refused)
-    appliance = Appliance(certificates, handler, admission, renewal, http, https, operating, watch)
+    draining = Draining(reactor, clients)
+    appliance = Appliance(
+        certificates,
+        handler,
+        admission,
+        renewal,
+        http,
+        https,
+        operating,
+        watch,
+        draining,
+        configuration.drain_timeout,
+    )
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
     parts = [watch, deadlines, *http, *https, renewal, rotation, applications, issuers]

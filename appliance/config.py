@@ -220,6 +220,10 @@ class Configuration:
 
     sites: tuple[Site, ...]
     state_dir: Path = Path("/var/lib/appliance")
+    drain_timeout: float = 30.0
+    """Seconds that requests in flight, and WebSockets that were told to go, may take to end when the service stops."""
+    upgrade_timeout: float = 3600.0
+    """Seconds that clients of this process may stay after another has taken its place."""
     listen: Listen = Listen()
     acme: Acme = Acme()
     limits: Limits = Limits()

@@ -316,6 +316,8 @@ TIMEOUTS = Table(
 CONFIGURATION = Table(
     {
         "state_dir": values.folder,
+        "drain_timeout": values.seconds,
+        "upgrade_timeout": values.seconds,
         "trusted_proxies": Many(unique(values.network)),
         "error_pages": error_pages,
         "listen": LISTEN,

@@ -10,11 +10,10 @@ from typing import Any, Protocol
 from twisted.application.service import Service
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
-from twisted.logger import Logger
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -30,9 +29,6 @@ from appliance.http.serving import Handler
 from appliance.tls.context import HTTP_2
 from appliance.turn import Turn
 
-DRAIN_SECONDS = 10.0
-"""How long requests in flight may take to end once the service stops."""
-
 
 class ClientConnection(Protocol):
     """A client's connection of whatever HTTP version."""
@@ -45,6 +41,12 @@ class ClientConnection(Protocol):
 
     def drain(self) -> None:
         """Let what is under way come to its end and take nothing else."""
+
+    def retire(self) -> None:
+        """End when that disturbs nobody: after a next request, not before a tunnel ends by itself."""
+
+    def abort(self) -> None:
+        """End at once."""
 
 
 @implementer(IProtocolFactory)
@@ -78,7 +80,8 @@ class ClientFactory:
         """How many clients there were so far."""
         self.open: dict[ClientConnection, str] = {}
         """Every connection, with what the admission is to be told at its end."""
-        self._emptied: Deferred[None] | None = None
+        self._waiting_for_end: list[Deferred[None]] = []
+        self._retiring = False
         admission.add_shed(self.shed)
 
     def doStart(self) -> None:
@@ -128,15 +131,33 @@ class ClientFactory:
         else:
             transport.protocol = successor
         successor.makeConnection(transport)
+        if self._retiring:
+            successor.retire()
 
-    def drain(self, clock: IReactorTime, patience: float) -> Deferred[None]:
-        """End every connection after its request in flight; fire once all are gone, or after ``patience`` seconds."""
+    def drain(self) -> None:
+        """End every connection after its request in flight; WebSockets are told."""
         for connection in list(self.open):
             connection.drain()
-        self._emptied = Deferred()
-        if not self.open:
-            self._emptied.callback(None)
-        return self._emptied.addTimeout(patience, clock, onTimeoutCancel=lambda result, timeout: None)
+
+    def retire(self) -> None:
+        """End every connection when that disturbs nobody; see `ClientConnection.retire`."""
+        self._retiring = True
+        for connection in list(self.open):
+            connection.retire()
+
+    def abort(self) -> None:
+        """Cut off what is still there."""
+        for connection in list(self.open):
+            connection.abort()
+
+    def when_empty(self) -> Deferred[None]:
+        """Fire once no connection is open; nobody asks for this before no more are accepted."""
+        ended: Deferred[None] = Deferred()
+        if self.open:
+            self._waiting_for_end.append(ended)
+        else:
+            ended.callback(None)
+        return ended
 
     def shed(self, count: int) -> int:
         """End up to so many connections that wait for a next request, the longest idle first; return how many."""
@@ -149,29 +170,27 @@ class ClientFactory:
         client = self.open.pop(connection, None)
         if client is not None:
             self._admission.leave(client)
-        if not self.open and self._emptied is not None and not self._emptied.called:
-            self._emptied.callback(None)
+        if not self.open and self._waiting_for_end:
+            waiting, self._waiting_for_end = self._waiting_for_end, []
+            for ended in waiting:
+                ended.callback(None)
 
 
 class Listener(Service):
-    """One endpoint string, opened while the service runs. Stopping it lets requests in flight come to their end.
+    """One endpoint string, opened while the service runs. What becomes of its clients is `draining`'s to see to.
 
     ``listening`` stands for the reactor towards the endpoint, and decides on TLS (`tls.endpoint`). Clients wait in the
     socket's queue until what ``when_ready`` returns has fired: nobody is refused for being early.
     """
 
-    log = Logger()
-
     def __init__(
         self,
-        clock: IReactorTime,
         listening: Any,
         endpoint: str,
         factory: ClientFactory,
         when_ready: Callable[[], Deferred[None]],
     ) -> None:
         self.endpoint = endpoint
-        self._clock = clock
         self._listening = listening
         self._factory = factory
         self._when_ready = when_ready
@@ -201,23 +220,15 @@ class Listener(Service):
         if port.connected:  # not closed in the meantime
             port.startReading()
 
-    async def close(self) -> None:
-        """Accept nobody any more."""
-        port, self._port = self._port, None
-        if port is not None:
-            await maybeDeferred(port.stopListening)
-
     def stopService(self) -> Deferred[None]:
-        """Close the endpoint, let what is in flight end, for `DRAIN_SECONDS` at most."""
+        """Accept nobody any more; fire when the endpoint is closed."""
         super().stopService()  # type: ignore[no-untyped-call]
-        return Deferred.fromCoroutine(self._drain())
+        port, self._port = self._port, None
+        return succeed(None) if port is None else Deferred.fromCoroutine(_closed(port))
 
-    async def _drain(self) -> None:
-        await self.close()
-        await self._factory.drain(self._clock, DRAIN_SECONDS)
-        if self._factory.open:
-            count = len(self._factory.open)
-            self.log.warn("{endpoint}: {count} connections cut off", endpoint=self.endpoint, count=count)
+
+async def _closed(port: IListeningPort) -> None:
+    await maybeDeferred(port.stopListening)
 
 
 def _explain(failure: Failure) -> str:

@@ -15,7 +15,7 @@ from twisted.internet.base import ReactorBase
 from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
-from appliance import __version__, app, demo, descriptors
+from appliance import __version__, app, demo, descriptors, ending
 from appliance.clock import make_monotonic
 from appliance.commandline import CommandLine
 from appliance.config import Configuration
@@ -182,6 +182,7 @@ def _build(reactor: ReactorBase, options: Options) -> IService:
         )
     appliance = app.build(reactor, options.configuration)
     _reopen_logs_on_signal(reactor, appliance.watch)
+    ending.on_signals(reactor, appliance.draining.hurry)
     return appliance
 
 

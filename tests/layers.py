@@ -70,6 +70,7 @@ PURE = [
     "appliance.http.pages",
     "appliance.http.record",
     "appliance.http.serving",
+    "appliance.http.websocketframes",
     "appliance.ops",
     "appliance.ops.accesslogline",
     "appliance.ops.accesslogredact",
@@ -201,6 +202,7 @@ SERVICES = [
     "appliance.acme.siterenewal",
     "appliance.applications",
     "appliance.ca.listening",
+    "appliance.draining",
     "appliance.listener",
     "appliance.ops.afterswap",
     "appliance.ops.alarm",
@@ -224,7 +226,7 @@ SERVICES = [
 COMPOSITION = ["appliance.app"]
 """Where the parts meet."""
 
-COMMANDS = ["appliance.demo", "appliance.tap", "appliance.__main__"]
+COMMANDS = ["appliance.demo", "appliance.ending", "appliance.tap", "appliance.__main__"]
 """Where the outside comes in."""
 
 LAYERS = (GROUND, PURE, ADAPTERS, PROXY, SERVICES, COMPOSITION, COMMANDS)

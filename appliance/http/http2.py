@@ -328,14 +328,26 @@ class Http2Connection:
 
         First the client is told, then, a round trip later, what it sent before it knew is served too.
         """
-        if self._closing or self._draining:
+        if self._closing:
             return
-        self._draining = True
         if self.engine.streams or self._preface:
-            self.engine.announce_end()
-            self.engine.emit(ping(_DRAINING))
+            self.retire()
+            for stream in list(self.engine.streams.values()):
+                stream.leave()
         else:
             self._close()
+
+    def retire(self) -> None:
+        """The same, but tunnels live on, and an idle connection ends by the client's word: what it sends is served."""
+        if not self._closing and not self._draining:
+            self._draining = True
+            self.engine.announce_end()
+            self.engine.emit(ping(_DRAINING))
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._closing = True
+        self.transport.abortConnection()
 
     def _refuse(self) -> None:
         if not self._refusing:

@@ -55,6 +55,9 @@ class ServerStream(FlowStream):
     def start(self) -> None:
         """What it brought of the body was handed over too."""
 
+    def leave(self) -> None:
+        """End it if it would not end by itself, with a word to the client."""
+
     def closed(self) -> None:
         """The engine knows the stream no more."""
 

@@ -9,27 +9,38 @@ from __future__ import annotations
 from base64 import b64encode
 from hashlib import sha1
 from secrets import token_bytes
+from typing import TYPE_CHECKING
 
 from appliance.deadlines import NEVER
 from appliance.http.http2frames import CANCEL
 from appliance.http.http2headers import response_fields
 from appliance.http.http2stream import Stream
 from appliance.http.message import Fields, RequestHead, ResponseHead
+from appliance.http.websocketframes import ServerFrames
+
+if TYPE_CHECKING:
+    from appliance.http.http2 import Http2Connection
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_GOODBYE_SECONDS = 5.0  # for both ends to close, once the client was told
 _HANDSHAKE = frozenset({b"sec-websocket-key", b"sec-websocket-accept"})
 
 
 class TunnelStream(Stream):
     """What the client sends before the application has agreed waits, within the stream's window."""
 
-    __slots__ = ("_ahead", "_proof", "_tunnel", "half_closes")
+    __slots__ = ("_ahead", "_frames", "_leaving", "_proof", "_tunnel", "half_closes")
 
-    def begin(self) -> None:
-        """See ServerStream."""
+    def __init__(self, connection: Http2Connection, stream_id: int, request: RequestHead) -> None:
+        super().__init__(connection, stream_id, request)
         self.half_closes = False
         self._tunnel = False
         self._ahead = b""
+        self._frames = ServerFrames()
+        self._leaving = False
+
+    def begin(self) -> None:
+        """See ServerStream."""
         key = b64encode(token_bytes(16))
         self._proof = b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
         request = self._request
@@ -80,9 +91,23 @@ class TunnelStream(Stream):
         self._renew_deadline()
         if self.remote_closed:
             super().remote_ended([])
+        if self._leaving:
+            self.leave()
+
+    def leave(self) -> None:
+        """See ServerStream: a Close frame, at the end of the one under way."""
+        self._leaving = True
+        if self._tunnel and not self.local_closed:
+            goodbye = self._frames.leave()
+            if goodbye:
+                self.send_body(goodbye)
+            self._renew_deadline()
 
     def tunnel_data(self, data: bytes) -> None:
         """Bytes from the application."""
+        data = self._frames.feed(data)
+        if not data:
+            return
         self.send_body(data)
         if not self.pending:
             self._renew_deadline()
@@ -105,6 +130,8 @@ class TunnelStream(Stream):
         idle = self._connection.timeouts.websocket_idle
         if self.pending:
             super()._renew_deadline()
+        elif self._tunnel and self._frames.over:
+            self._sweep_at(self._connection.deadlines.seconds() + _GOODBYE_SECONDS)
         elif self._tunnel and idle is not None:
             self._sweep_at(self._connection.deadlines.seconds() + idle)
         else:

@@ -3,6 +3,8 @@
 IDLE ──head──▶ BUSY ──answered, body read──▶ IDLE
                 ├──answered, must close──▶ LINGERING ──▶ gone
                 └──101──▶ TUNNEL ──▶ gone
+
+It can be asked to end: by `drain` as soon as may be, by `retire` without anybody noticing.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from appliance.http.http1 import HEAD_END, check_partial_head, read_request, wri
 from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from appliance.http.record import Observer, Record
 from appliance.http.serving import Exchange, Handler
+from appliance.http.websocketframes import ServerFrames
 from appliance.proxyprotocol import Connection
 
 _IDLE: Final = 0
@@ -34,6 +37,7 @@ _TUNNEL: Final = 3
 _GONE: Final = 4
 
 _LINGER_SECONDS = 6.0  # more than the transport's own, which ends without a reset
+_GOODBYE_SECONDS = 5.0  # for both ends of a WebSocket to close, once the client was told
 _JOIN_BYTES = 16 * 1024
 _READ_AHEAD_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -56,9 +60,11 @@ class ServerConnection:
         "_chunked",
         "_deadlines",
         "_exchange",
+        "_frames",
         "_half_closed",
         "_handler",
         "_head",
+        "_leaving",
         "_limits",
         "_moved",
         "_observer",
@@ -136,6 +142,9 @@ class ServerConnection:
         self._half_closed = False
         self._write_closed = False
         self._unsent = 0
+        self._leaving = False
+        self._frames: ServerFrames | None = None
+        """Of a WebSocket."""
 
     @property
     def ends(self) -> Connection | None:
@@ -545,24 +554,35 @@ class ServerConnection:
 
     def switch(self, response: ResponseHead) -> None:
         """Send the 101 and become a tunnel; what the client sent ahead goes to the exchange."""
+        request, exchange = self._request, self._exchange
+        assert request is not None
+        assert exchange is not None
         self.send_head(response)
         self.flush()
         self._state = _TUNNEL
+        if request.upgrade.lower() == b"websocket":
+            self._frames = ServerFrames()
         self._renew_deadline()
         ahead, self._buffer = self._buffer, b""
         self._start_reading()
-        exchange = self._exchange
-        assert exchange is not None
         if ahead:
             exchange.body_received(ahead)
         if self._half_closed:
             exchange.body_ended()
+        if self._leaving and self._state == _TUNNEL:
+            self._leave_tunnel()
 
     def tunnel_data(self, data: bytes) -> None:
         """Bytes from the other end of the tunnel."""
+        if self._frames is not None:
+            data = self._frames.feed(data)
+            if not data:
+                return
         if self._record is not None:
             self._record.bytes_out += len(data)
-        if self._timeouts.websocket_idle is not None:
+        if self._leaving:
+            self._expect_goodbye()
+        elif self._timeouts.websocket_idle is not None:
             self._renew_deadline()
         self.transport.write(data)
 
@@ -591,11 +611,45 @@ class ServerConnection:
         return self.transport
 
     def drain(self) -> None:
-        """Let the request under way come to its end and take no other."""
-        if self._state == _IDLE:
+        """Let the request under way come to its end and take no other; end a tunnel, with a word if that can be."""
+        self._leaving = True
+        self.retire()
+        if self._state == _TUNNEL:
+            self._leave_tunnel()
+        elif self._state == _IDLE and not self._buffer:
             self._drop()
         elif self._request is not None:
             self._request.keep_alive = False
+
+    def retire(self) -> None:
+        """Let the next response that is begun be the last, and say so: no client meets a connection that closes."""
+        self._requests = self._limits.requests_per_connection
+        if self._awaited and self._request is not None and self._state == _BUSY:
+            self._request.keep_alive = False
+
+    def abort(self) -> None:
+        """End it at once."""
+        if self._state != _GONE:
+            self._abort()
+
+    def _leave_tunnel(self) -> None:
+        """Tell the client of a WebSocket, at the end of the frame under way; end any other tunnel."""
+        frames = self._frames
+        if frames is None:
+            exchange, self._exchange = self._exchange, None
+            self._drop()
+            if exchange is not None:
+                exchange.client_lost()
+            return
+        goodbye = frames.leave()
+        if goodbye and not self._write_closed:
+            self.transport.write(goodbye)
+        self._expect_goodbye()
+
+    def _expect_goodbye(self) -> None:
+        """A client that was told has so long to answer, and its application to close."""
+        if self._frames is not None and self._frames.over:
+            self.deadline = self._deadlines.seconds() + _GOODBYE_SECONDS
 
     def _refuse(self, status: int) -> None:
         """Answer an error and close: what follows on this connection cannot be trusted."""

@@ -645,6 +645,32 @@ def test_drain_of_an_idle_connection() -> None:
         assert client.peer.saw == "finished"
 
 
+def test_retirement_of_an_idle_connection() -> None:
+    """It is told; what was on its way by then is served; it ends with the client's knowledge."""
+    with proxy() as data_path:
+        client = Client(data_path)
+        client.connection.retire()
+        client.connection.retire()
+        data_path.network.settle()
+        assert client.read() == ["GOAWAY 0 2147483647 NO_ERROR", "PING 0"]
+        client.send(headers(1))
+        client.send(ping(b"drained\0", flags=1))
+        data_path.upstream.send(OK)
+        assert "GOAWAY 0 1 NO_ERROR" in client.read()
+        assert client.frames.answer(1) == (200, b"ok", True)
+        assert client.peer.saw == "finished"
+
+
+def test_cut_off() -> None:
+    """At once, whatever is under way."""
+    with proxy() as data_path:
+        client = Client(data_path)
+        client.send(headers(1))
+        client.connection.abort()
+        data_path.network.settle()
+        assert client.peer.saw == "reset"
+
+
 def test_number_of_requests() -> None:
     """After so many the connection is ended as by draining."""
     with proxy(limits=Limits(requests_per_connection=3)) as data_path:

@@ -239,3 +239,52 @@ def test_window_held_shut() -> None:
         data_path.pass_time(data_path.timeouts.body + 3)
         assert "RST_STREAM 1 CANCEL" in client.read()
         assert application.saw == "reset"
+
+
+MESSAGE = b"\x82\x05hello"
+GOODBYE = b"\x88\x02\x03\xe9"
+
+
+def test_drained() -> None:
+    """A client is told between two frames, and gets some seconds to close; the application hears what it says."""
+    with proxy() as data_path:
+        client, application = tunnel(data_path)
+        application.send(MESSAGE[:3])
+        client.connection.drain()
+        data_path.network.settle()
+        client.read()
+        assert client.frames.bodies[1] == MESSAGE[:3]
+        application.send(MESSAGE[3:] + MESSAGE)
+        client.read()
+        assert client.frames.bodies[1] == MESSAGE + GOODBYE
+        client.send(data(1, b"bye"))
+        assert application.take() == b"bye"
+        data_path.pass_time(7)
+        assert "RST_STREAM 1 CANCEL" in client.read()
+        assert application.saw != "open"
+
+
+def test_drained_at_a_boundary() -> None:
+    """It is told at once, and nothing follows."""
+    with proxy() as data_path:
+        client, application = tunnel(data_path)
+        client.connection.drain()
+        data_path.network.settle()
+        client.read()
+        assert client.frames.bodies[1] == GOODBYE
+        application.send(MESSAGE)
+        client.read()
+        assert client.frames.bodies[1] == GOODBYE
+
+
+def test_drained_before_the_agreement() -> None:
+    """It is told as soon as it is a tunnel."""
+    with proxy() as data_path:
+        client = Client(data_path)
+        client.send(headers(1, CONNECT, False))
+        client.connection.drain()
+        data_path.network.settle()
+        application = data_path.upstream
+        application.send(agreement(application.take()))
+        client.read()
+        assert client.frames.bodies[1] == GOODBYE

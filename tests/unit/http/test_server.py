@@ -495,6 +495,44 @@ class TestDraining:
             path.network.settle()
             assert client.saw == FINISHED
 
+    def test_half_a_head(self) -> None:
+        """A request that has begun to arrive is served."""
+        with proxy() as path:
+            client = path.client()
+            client.send((REQUEST % 1)[:9])
+            client.transport.protocol.drain()
+            client.send((REQUEST % 1)[9:])
+            path.upstream.send(OK)
+            assert client.take() == OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+            assert client.saw == FINISHED
+
+    def test_retired(self) -> None:
+        """The connection serves one more request, and says with it that it is the last."""
+        with proxy() as path:
+            client = path.client()
+            path.exchange(client, REQUEST % 1, OK)
+            client.transport.protocol.retire()
+            path.network.settle()
+            assert client.saw == OPEN
+            client.send(REQUEST % 2)
+            path.upstream.send(OK)
+            assert client.take() == OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+            assert client.saw == FINISHED
+
+    def test_retired_while_answering(self) -> None:
+        """A client that was not told with this answer is told with the next."""
+        with proxy() as path:
+            client = path.client()
+            client.send(REQUEST % 1)
+            path.upstream.send(OK[:-1])
+            client.transport.protocol.retire()
+            path.upstream.send(OK[-1:])
+            assert client.take() == OK
+            assert client.saw == OPEN
+            client.send(REQUEST % 2)
+            path.upstream.send(OK)
+            assert b"Connection: close" in client.take()
+
     def test_busy(self) -> None:
         """One with a request under way closes after it, and takes no other."""
         with proxy() as path:

@@ -255,3 +255,104 @@ def test_silence_for_too_long() -> None:
         path.pass_time(4)
         assert (client.saw, upstream.saw) == (RESET, RESET)
         assert len(path.deadlines) == 0
+
+
+# --- the end of the service
+
+MESSAGE = b"\x82\x05hello"
+GOODBYE = b"\x88\x02\x03\xe9"
+CLIENTS_GOODBYE = b"\x88\x82\0\0\0\0\x03\xe9"
+
+
+def test_drained_between_frames() -> None:
+    """The client is told; its answer reaches the application, whose own is kept from it; then both close."""
+    with proxy() as path:
+        client, upstream = switched(path)
+        upstream.send(MESSAGE)
+        client.transport.protocol.drain()
+        assert client.take() == MESSAGE + GOODBYE
+        client.send(CLIENTS_GOODBYE)
+        assert upstream.take() == CLIENTS_GOODBYE
+        upstream.send(GOODBYE)
+        upstream.finish()
+        assert client.take() == b""
+        client.finish()
+        assert client.saw == FINISHED
+
+
+def test_drained_within_a_frame() -> None:
+    """It is told as soon as the frame is over, and hears nothing more of the application."""
+    with proxy() as path:
+        client, upstream = switched(path)
+        upstream.send(MESSAGE[:4])
+        client.transport.protocol.drain()
+        assert client.take() == MESSAGE[:4]
+        upstream.send(MESSAGE[4:] + MESSAGE)
+        assert client.take() == MESSAGE[4:] + GOODBYE
+        upstream.send(MESSAGE)
+        assert client.take() == b""
+
+
+def test_drained_and_silent() -> None:
+    """A client that does not answer is given some seconds."""
+    with proxy() as path:
+        client, upstream = switched(path)
+        client.transport.protocol.drain()
+        path.pass_time(4)
+        assert client.saw == OPEN
+        path.pass_time(3)
+        assert client.saw == RESET
+        assert upstream.saw != OPEN
+
+
+def test_drained_after_the_last_word() -> None:
+    """Where the application has closed the WebSocket already, nothing is added."""
+    with proxy() as path:
+        client, upstream = switched(path)
+        upstream.send(b"\x88\x02\x03\xe8")
+        client.transport.protocol.drain()
+        assert client.take() == b"\x88\x02\x03\xe8"
+
+
+def test_drained_before_the_switch() -> None:
+    """A WebSocket that opens while the service ends is told at once."""
+    with proxy() as path:
+        client = path.client()
+        client.send(ASK)
+        client.transport.protocol.drain()
+        path.upstream.send(SWITCH)
+        assert client.take().endswith(b"\r\n\r\n" + GOODBYE)
+
+
+def test_other_tunnels_are_closed() -> None:
+    """Of other protocols nothing is known, not even how to say goodbye."""
+    with proxy() as path:
+        client = path.client()
+        client.send(ASK.replace(b"websocket", b"smoke"))
+        path.upstream.send(SWITCH.replace(b"WebSocket", b"smoke"))
+        client.take()
+        client.transport.protocol.drain()
+        path.network.settle()
+        assert client.saw == FINISHED
+        assert path.upstream.saw != OPEN
+
+
+def test_retired() -> None:
+    """A tunnel lives on in a process whose place another has taken."""
+    with proxy() as path:
+        client, upstream = switched(path)
+        client.transport.protocol.retire()
+        upstream.send(MESSAGE)
+        assert client.take() == MESSAGE
+        assert client.saw == OPEN
+
+
+def test_aborted() -> None:
+    """Until it is cut off."""
+    with proxy() as path:
+        client, upstream = switched(path)
+        client.transport.protocol.abort()
+        path.network.settle()
+        client.transport.protocol.abort()
+        assert client.saw == RESET
+        assert upstream.saw != OPEN
