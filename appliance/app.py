@@ -155,7 +155,7 @@ def build(
     announcing = _announcing(configuration, deadlines)
     http = listeners(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
     https = listeners(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
-    operating.attach(renewal, issuers, http, https, lambda: applications.upstreams)
+    operating.attach(renewal, issuers, http, https, lambda: applications.upstreams, watch.traffic)
     watch.attach(cast(Any, renewal), lambda: applications.upstreams.values(), lambda: admission.refused)
     draining = Draining(reactor, clients)
     appliance = Appliance(

@@ -11,7 +11,7 @@ from appliance import __version__
 from appliance.config import Site
 from appliance.configfile import DEFAULT_FILE, load
 from appliance.errors import ConfigurationError
-from appliance.ops import authorities, checkapp, examining, importing, keeping, running
+from appliance.ops import authorities, checkapp, examining, importing, keeping, listing, running
 from appliance.ops.terminal import BAD_CONFIGURATION, EXIT_STATUS, FAILED, OK, add_command
 
 EXAMPLES = f"""\
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("file", nargs="?", type=Path, default=DEFAULT_FILE, help="default: %(default)s")
     running.add(commands)
+    listing.add(commands)
     examining.add(commands)
     authorities.add(commands)
     keeping.add(commands)

@@ -25,7 +25,8 @@ from appliance.ops.notify import Notifier
 from appliance.ops.operations import Operations, Renewals
 from appliance.ops.probe import Probes
 from appliance.ops.rehearsal import Rehearsal
-from appliance.ops.status import Address, Extra, Report
+from appliance.ops.status import Address, Document, Extra, Report
+from appliance.ops.traffic import Traffic
 from appliance.proxy.member import Member
 from appliance.proxy.upstream import Upstream
 from appliance.store import Defer
@@ -55,6 +56,7 @@ class Operating(MultiService):
         self._probes = Probes(reactor, challenges)
         self._listeners: Sequence[Listener] = ()
         self._upstreams: Callable[[], Mapping[tuple[str, str], Upstream]] = dict
+        self._traffic: Traffic | None = None
         self.commands: dict[str, Command] = {}
         """What may be asked for over the socket, by name; others may add to it."""
         self.operations: Operations | None = None
@@ -71,15 +73,17 @@ class Operating(MultiService):
         http: Sequence[Listener],
         https: Sequence[Listener],
         upstreams: Callable[[], Mapping[tuple[str, str], Upstream]],
+        traffic: Traffic | None = None,
     ) -> None:
         """Say whom the commands are about, where clients come in, and where they are sent on to.
 
-        ``upstreams`` go by site and path.
+        ``upstreams`` go by site and path; ``traffic`` is None where nothing is counted.
         """
         self._upstreams = upstreams
+        self._traffic = traffic
         state_dir = self._configuration.state_dir
         self._listeners = https
-        self.operations = Operations(renewals, self._now, state_dir, self._extra, self._probes)
+        self.operations = Operations(renewals, self._now, state_dir, self._extra, self._probes, self._load)
         self.alarm = AlarmService(
             self._reactor,
             self._now,
@@ -115,13 +119,25 @@ class Operating(MultiService):
 
     def _extra(self, report: Report) -> Extra:
         upstreams = [
-            _address(path, member)
+            self._address(path, member)
             for (site, path), upstream in self._upstreams().items()
             if site == report.site
             for member in upstream.members
         ]
         concern = self.alarm.concern_of(report) if self.alarm is not None else None
-        return Extra(upstreams, self.installer.known(report.site), concern.text if concern is not None else "")
+        traffic = self._traffic.site(report.site) if self._traffic is not None else None
+        return Extra(upstreams, self.installer.known(report.site), concern.text if concern is not None else "", traffic)
+
+    def _load(self) -> Document | None:
+        return self._traffic.total() if self._traffic is not None else None
+
+    def _address(self, path: str, member: Member) -> Address:
+        """One address, as requests find it."""
+        traffic = self._traffic.address(member.key) if self._traffic is not None else None
+        if member.accepting and member.healthy:
+            return Address(path, member.key, "in", "", member.pool.open, traffic)
+        why = str(member.refusal) if member.refusal is not None else "fails its checks"
+        return Address(path, member.key, "out", why, member.pool.open, traffic)
 
     def _open_ports(self) -> list[IListeningPort]:
         return self._open(self._listeners)
@@ -132,10 +148,3 @@ class Operating(MultiService):
             return []
         ports = [listener.port for listener in listeners if listener.port is not None]
         return [port for port in ports if isinstance(port.getHost(), IPv4Address | IPv6Address)]
-
-
-def _address(path: str, member: Member) -> Address:
-    """One address, as requests find it."""
-    if member.accepting and member.healthy:
-        return Address(path, member.key, "in")
-    return Address(path, member.key, "out", str(member.refusal) if member.refusal is not None else "fails its checks")

@@ -37,13 +37,15 @@ class Operations:
         state_dir: Path,
         extra: Callable[[Report], Extra],
         probes: Probes,
+        traffic: Callable[[], Document | None] = lambda: None,
     ) -> None:
-        """``extra`` gives what else is known of a site."""
+        """``extra`` gives what else is known of a site, ``traffic`` what of all together."""
         self._renewals = renewals
         self._now = now
         self._state_dir = state_dir
         self._extra = extra
         self._probes = probes
+        self._traffic = traffic
         self._started = now()
 
     def commands(self) -> Mapping[str, Command]:
@@ -66,6 +68,7 @@ class Operations:
             pid=os.getpid(),
             started=self._started.isoformat(),
             state_dir=str(self._state_dir),
+            traffic=self._traffic(),
         )
 
     async def _renew(self, arguments: Arguments) -> Document:

@@ -11,7 +11,7 @@ from appliance.errors import ApplianceError
 from appliance.ops import offline, table
 from appliance.ops.concern import concern
 from appliance.ops.controlclient import NotRunningError, act, ask
-from appliance.ops.status import AfterSwap, Document, Extra, document
+from appliance.ops.status import Address, AfterSwap, Document, Extra, document
 from appliance.ops.terminal import (
     FAILED,
     NOT_RUNNING,
@@ -78,22 +78,25 @@ def status(options: argparse.Namespace) -> int:
     """
     told = target(options)
     try:
-        try:
-            found = ask(told.state_dir, "status")
-        except NotRunningError:
-            found = stored_status(told, utc_now())
+        found = current_status(told)
+        chosen = found if options.name is None else {**found, "sites": [table.one(found, options.name)]}
     except ApplianceError as error:
         return complain(options, error, FAILED)
-    if options.name is not None and table.find(found, options.name) is None:
-        sites = ", ".join(site["site"] for site in found["sites"]) or "none"
-        return complain(options, ApplianceError(f"{options.name} is no site here; the sites are {sites}"), FAILED)
     if options.json:
-        print_json(found if options.name is None else {**found, "sites": [table.find(found, options.name)]})
+        print_json(chosen)
     elif options.name is not None:
         table.show_site(found, options.name, console())
     else:
         table.show(found, console())
     return OK if found["running"] else NOT_RUNNING
+
+
+def current_status(told: Target) -> Document:
+    """What the running service says; what is stored if there is none. Raises ApplianceError."""
+    try:
+        return ask(told.state_dir, "status")
+    except NotRunningError:
+        return stored_status(told, utc_now())
 
 
 def stored_status(told: Target, now: datetime) -> Document:
@@ -102,11 +105,18 @@ def stored_status(told: Target, now: datetime) -> Document:
     sites = told.configuration.sites if told.configuration is not None else offline.sites_by_folder(stored)
     reports = offline.reports(stored, sites, now)
     concerns = {report.site: concern(report, AfterSwap(), now) for report in reports}
+    addresses = {
+        site.name: [Address(route.path, str(address)) for route in site.routes for address in route.upstreams]
+        for site in sites
+    }
     return document(
         reports,
         now,
         running=False,
-        extras={site: Extra(alarm=found.text) for site, found in concerns.items() if found is not None},
+        extras={
+            site: Extra(addresses[site], alarm=found.text if found is not None else "")
+            for site, found in concerns.items()
+        },
         state_dir=str(told.state_dir),
         complaints=list(stored.complaints),
     )

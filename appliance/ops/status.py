@@ -67,6 +67,10 @@ class Address:
     """``in`` or ``out``, as its answers have shown; None where nothing is known."""
     reason: str = ""
     """Why it is out."""
+    open: int | None = None
+    """Connections to it."""
+    traffic: Document | None = None
+    """See ``traffic.Traffic.address``; None where nothing is counted."""
 
 
 @frozen
@@ -93,6 +97,8 @@ class Extra:
     after_swap: AfterSwap = field(factory=AfterSwap)
     alarm: str = ""
     """What is worth an alarm; empty if nothing is."""
+    traffic: Document | None = None
+    """See ``traffic.Traffic.site``; None where nothing is counted."""
 
 
 def document(
@@ -142,6 +148,7 @@ def site(report: Report, extra: Extra) -> Document:
             for each in state.history
         ],
         "upstreams": [asdict(upstream) for upstream in extra.upstreams],
+        "traffic": extra.traffic,
         "wire": {
             "checked": _time(extra.after_swap.checked),
             "serial": extra.after_swap.served,

@@ -10,6 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from appliance.errors import ApplianceError
+
 Document = dict[str, Any]
 
 _SOON = timedelta(days=1)
@@ -27,7 +29,7 @@ def show(status: Document, console: Console) -> None:
     for title in ("SITE", "CERTIFICATE", "EXPIRES", "NEXT", "UPSTREAMS"):
         table.add_column(title, overflow="fold")
     for site in status["sites"]:
-        table.add_row(_name(site), _certificate(site), _expiry(site, now), _next(site, now), _upstreams(site))
+        table.add_row(_name(site), _certificate(site), _expiry(site, now), next_step(site, now), _upstreams(site))
     console.print(table)
     for site in status["sites"]:
         for line in troubles(site):
@@ -54,7 +56,7 @@ def show_site(status: Document, name: str, console: Console) -> bool:
         table.add_row("valid", f"{_utc(certificate['not_before'])} to {_utc(certificate['not_after'])}")
     else:
         table.add_row("certificate", Text("none: the site cannot be reached over TLS", style="red"))
-    table.add_row("next", _next(site, now))
+    table.add_row("next", next_step(site, now))
     table.add_row("because", site["next"]["reason"])
     table.add_row("last order", f"{_utc(site['last_attempt'])}, last good one {_utc(site['last_success'])}")
     table.add_row("on the wire", _wire(site))
@@ -71,6 +73,15 @@ def find(status: Document, name: str) -> Document | None:
     by_site = {site["site"]: site for site in status["sites"]}
     by_name = {each: site for site in status["sites"] for each in site["names"]}
     return by_site.get(name) or by_name.get(name)
+
+
+def one(status: Document, name: str) -> Document:
+    """As ``find``. Raises ApplianceError naming the sites there are."""
+    site = find(status, name)
+    if site is None:
+        known = ", ".join(site["site"] for site in status["sites"]) or "none"
+        raise ApplianceError(f"{name} is no site here; the sites are {known}")
+    return site
 
 
 def troubles(site: Document) -> list[str]:
@@ -127,7 +138,7 @@ def _certificate(site: Document) -> Text:
     if certificate is None:
         return Text("none", style="red")
     missing = [name for name in site["names"] if name not in site["covered"]]
-    text = Text(f"{_short(certificate['serial'])} {_common_name(certificate['issuer'])}")
+    text = Text(f"{_short(certificate['serial'])} {common_name(certificate['issuer'])}")
     if missing:
         text.append(f", without {', '.join(missing)}", style="yellow")
     return text
@@ -142,7 +153,8 @@ def _expiry(site: Document, now: datetime) -> Text:
     return Text(f"in {span(end - now)}", style="yellow" if site["problem"] else "green")
 
 
-def _next(site: Document, now: datetime) -> Text:
+def next_step(site: Document, now: datetime) -> Text:
+    """What is done next, and when: ``order 2027-01-21 12:00 UTC``."""
     at, step = _moment(site["next"]["at"]), site["next"]["step"]
     what = {"store": "save", "install": "serve", "renew": "order"}.get(step, "order")
     if at is None or at <= now:
@@ -175,7 +187,8 @@ def _short(serial: str) -> str:
     return serial if len(serial) <= 12 else f"{serial[:6]}…{serial[-4:]}"
 
 
-def _common_name(issuer: str) -> str:
+def common_name(issuer: str) -> str:
+    """The part of an issuer's name that people know it by."""
     parts = dict(part.partition("=")[::2] for part in issuer.split(","))
     return parts.get("CN") or parts.get("O") or issuer
 

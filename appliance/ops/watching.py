@@ -24,6 +24,7 @@ from appliance.ops.metricscounts import Counts
 from appliance.ops.metricsserver import InnerListener, MetricsPage
 from appliance.ops.metricssurvey import Renewals, Survey
 from appliance.ops.observer import RequestObserver
+from appliance.ops.traffic import TICK, Traffic
 from appliance.opsconfig import AccessLog as AccessLogSettings
 from appliance.opsconfig import Metrics as MetricsSettings
 from appliance.proxy.handler import RequestId
@@ -53,6 +54,23 @@ class _Flushing(Service):
         self._observer.flush()
 
 
+class _Looking(Service):
+    """Has the traffic looked at while it runs."""
+
+    def __init__(self, clock: IReactorTime, traffic: Traffic) -> None:
+        self._loop = LoopingCall(lambda: traffic.look(clock.seconds()))
+        self._loop.clock = clock
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        self._loop.start(TICK)
+
+    def stopService(self) -> None:
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._loop.running:
+            self._loop.stop()
+
+
 class Watch(MultiService):
     """``observer`` is for every client's connection; None when nothing wants to know of requests."""
 
@@ -70,6 +88,7 @@ class Watch(MultiService):
         self.counts: Counts | None = None
         self.listener: InnerListener | None = None
         self.sources: Sources | None = None
+        self.traffic: Traffic | None = None
         if configuration.metrics is not None:
             self._make_metrics(configuration.metrics)
         self.observer = self._make_observer(configuration.access_log)
@@ -150,7 +169,12 @@ class Watch(MultiService):
             in_flight=lambda: self.observer.in_flight if self.observer is not None else 0,
             lost_lines=lambda: self.access_log.lost if self.access_log is not None else 0,
         )
+        self.traffic = Traffic(
+            self.counts,
+            sources.in_flight,
+            lambda: {name: len(clients.open) for name, clients in sources.clients.items()},
+        )
         pages = {b"metrics": MetricsPage(self._reactor, lambda: self._families(sources))}
         self.listener = InnerListener(self._reactor, settings.listen, pages, settings.public)
-        for part in (survey, self.listener):
+        for part in (survey, _Looking(self._reactor, self.traffic), self.listener):
             part.setServiceParent(self)  # type: ignore[no-untyped-call]

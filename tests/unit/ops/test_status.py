@@ -60,7 +60,9 @@ def test_a_good_site_has_everything_in_plain_values() -> None:
     assert site["certificate"]["not_after"] == "2027-01-21T12:00:00+00:00"
     assert site["next"] == {"step": "wait", "at": "2027-01-21T12:00:00+00:00", "reason": GOOD.next_step.reason}
     assert site["problem"] is None
-    assert site["upstreams"] == [{"path": "/", "address": "http://127.0.0.1:8000", "state": "in", "reason": ""}]
+    assert site["upstreams"] == [
+        {"path": "/", "address": "http://127.0.0.1:8000", "state": "in", "reason": "", "open": None, "traffic": None}
+    ]
     assert site["wire"]["serial"] == "ab"
 
 
