@@ -7,17 +7,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from attrs import asdict
+
 from appliance import __version__
 from appliance.config import Site
 from appliance.configfile import DEFAULT_FILE, load
 from appliance.errors import ConfigurationError
-from appliance.ops import authorities, checkapp, examining, importing, keeping, listing, running
-from appliance.ops.terminal import BAD_CONFIGURATION, EXIT_STATUS, FAILED, OK, add_command
+from appliance.ops import authorities, checkapp, examining, importing, keeping, listing, logs, running
+from appliance.ops.terminal import BAD_CONFIGURATION, EXIT_STATUS, FAILED, OK, add_command, add_json, print_json
 
 EXAMPLES = f"""\
 examples:
   appliance check ./appliance.toml       every mistake at once, each with its key and line
   appliance status                       every site: certificate, next renewal, what went wrong
+  appliance status --watch               the same, as it happens
+  appliance sites                        how the applications do
+  appliance certs                        every certificate
+  appliance logs --site example.com -f   its requests, and what the service says of it
   appliance renew example.com            order now what has failed or is due
   appliance doctor example.com           why it fails: DNS, ports, the challenge, CAA, the CA, the clock
   appliance check-app http://127.0.0.1:8000 --host example.com      what its application server is not told
@@ -35,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.command(options)
     except ConfigurationError as error:
-        print(error, file=sys.stderr)
+        if getattr(options, "json", False):
+            mistakes = [asdict(mistake) for mistake in error.mistakes]
+            print_json({"error": str(error), "status": BAD_CONFIGURATION, "mistakes": mistakes})
+        else:
+            print(error, file=sys.stderr)
         return BAD_CONFIGURATION
     except KeyboardInterrupt:
         return FAILED
@@ -45,10 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(options: argparse.Namespace) -> int:
     """Say whether a configuration can be used, and what its sites are; changes nothing on disk."""
     configuration = load(options.file)
+    if options.json:
+        print_json({"file": str(options.file), "sites": [_plain(site) for site in configuration.sites]})
+        return OK
     print(f"{options.file}: good, {len(configuration.sites)} site{'s' if len(configuration.sites) > 1 else ''}")
     for site in configuration.sites:
         print(f"  {_summary(site)}")
     return OK
+
+
+def _plain(site: Site) -> dict[str, object]:
+    routes = [{"path": route.path, "upstreams": list(map(str, route.upstreams))} for route in site.routes]
+    return {"site": site.name, "names": site.names, "routes": routes}
 
 
 def _summary(site: Site) -> str:
@@ -71,8 +89,10 @@ def _parser() -> argparse.ArgumentParser:
         commands, "check", check, "check a configuration file", "  appliance check ./appliance.toml\n"
     )
     command.add_argument("file", nargs="?", type=Path, default=DEFAULT_FILE, help="default: %(default)s")
+    add_json(command)
     running.add(commands)
     listing.add(commands)
+    logs.add(commands)
     examining.add(commands)
     authorities.add(commands)
     keeping.add(commands)

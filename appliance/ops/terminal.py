@@ -107,6 +107,11 @@ def console(error: bool = False) -> Console:
     )
 
 
+def printable(text: str) -> str:
+    """Others' words, which must not command the terminal: what cannot be printed becomes an escape sequence."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def print_json(document: object) -> None:
     """For programs."""
     print(json.dumps(document, indent=1))

@@ -1,5 +1,6 @@
 """The appliance command."""
 
+import json
 import runpy
 from pathlib import Path
 
@@ -83,3 +84,17 @@ def test_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         runpy.run_module("appliance", run_name="__main__")
     assert capsys.readouterr().out == f"appliance {__version__}\n"
+
+
+def test_check_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sites and routes, or every mistake with its place."""
+    file = tmp_path / "appliance.toml"
+    file.write_text(GOOD)
+    assert main(["check", str(file), "--json"]) == 0
+    (site,) = json.loads(capsys.readouterr().out)["sites"]
+    assert site["names"] == ["a.example", "b.example"]
+    assert site["routes"][1] == {"path": "/", "upstreams": ["http://127.0.0.1:8000"]}
+    file.write_text(GOOD.replace("true", "false"))
+    assert main(["check", str(file), "--json"]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["status"], answer["mistakes"][0]["path"], answer["mistakes"][0]["line"]) == (2, "acme.agree_tos", 1)
