@@ -14,6 +14,7 @@ from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
 from appliance.acme.ari import RenewalInfo
 from appliance.acme.budget import Limits
 from appliance.acme.issuance import Remember
+from appliance.acme.progress import Tell
 from appliance.acme.request import CertificateRequest, Unfinished
 from appliance.acme.spending import Spending
 from appliance.acme.state import StateFolder
@@ -34,9 +35,9 @@ class Issuing(Protocol):
         """What may be used of it."""
 
     async def obtain(
-        self, request: CertificateRequest, unfinished: Unfinished | None, remember: Remember, /
+        self, request: CertificateRequest, unfinished: Unfinished | None, remember: Remember, tell: Tell, /
     ) -> Certificate:
-        """Order one certificate, or go on with ``unfinished``; tell ``remember`` of a new order."""
+        """Order one certificate, or go on with ``unfinished``; tell ``remember`` of a new order, ``tell`` of steps."""
 
     async def renewal_info(self, certificate: Certificate, /) -> tuple[RenewalInfo, float | None] | None:
         """What the CA suggests, and after how many seconds to ask again; None if it suggests nothing."""

@@ -36,6 +36,7 @@ from appliance.acme.order import (
     spoiled,
     unsuited,
 )
+from appliance.acme.progress import Tell, tell_nobody
 from appliance.acme.request import CertificateRequest, Unfinished
 from appliance.acme.responders import Responders
 from appliance.errors import (
@@ -115,6 +116,7 @@ class Issuance:
         request: CertificateRequest,
         terms: Terms,
         key: PrivateKey,
+        tell: Tell = tell_nobody,
     ) -> None:
         """``key`` is the certificate's."""
         self._clock = clock
@@ -125,6 +127,7 @@ class Issuance:
         self._terms = terms
         self._wanted = identifiers(request.names)
         self._key = key
+        self._tell = tell
         self._for = f"for {', '.join(request.names)}"
 
     async def run(self, now: datetime, remember: Remember) -> Certificate:
@@ -135,12 +138,14 @@ class Issuance:
         payload = await self._wish()
         unfinished = Unfinished(self._terms.authority, self._names, keys.to_pem(self._key).decode("ascii"), now)
         await remember(unfinished)
+        self._tell(f"orders a certificate {self._for} from {self._terms.authority}")
         url, order = await self._new_order(payload)
         await remember(evolve(unfinished, url=url))
         return await self._finish(url, order, Progress.ORDERED)
 
     async def resume(self, url: str) -> Certificate:
         """Go on with an order that was begun with the same key. Raises as ``run``; OrderGoneError if there is none."""
+        self._tell(f"goes on with its order {self._for} at {self._terms.authority}")
         try:
             order = await self._order(url, lambda order: True)
         except AcmeProblemError as error:
@@ -158,12 +163,14 @@ class Issuance:
                     progress = Progress.AUTHORIZED
                     order = await self._order(url, lambda order: order.status != "pending")
                 case Move.FINALIZE:
+                    self._tell("all names are proved: asks for the certificate")
                     order, pause = await self._finalize(order)
                     progress = Progress.FINALIZED
                 case Move.WAIT:
                     await _sleep(self._clock, pause)
                     order = await self._order(url, lambda order: order.status in ("valid", "invalid"))
                 case Move.DOWNLOAD:
+                    self._tell("the certificate is made: fetches it")
                     return await self._download(order)
                 case Move.FAIL:
                     raise spoiled(order, self._names)
@@ -243,11 +250,14 @@ class Issuance:
 
         Together, because the apex and its wildcard share one DNS name.
         """
+        for attempt in attempts:
+            self._tell(f"prepares to prove {attempt.name} by {attempt.challenge.type}")
         try:
             failures = await self._together([(attempt.name, attempt.start) for attempt in attempts])
             if failures:
                 return failures
             for attempt in attempts:
+                self._tell(f"has {attempt.name} checked by {attempt.challenge.type}")
                 if attempt.challenge.status == "pending":
                     await self._account.post(attempt.challenge.url, {}, f"have {attempt.name} checked")
             return await self._settle(attempts)
@@ -271,8 +281,10 @@ class Issuance:
             elif settled.status != "valid":
                 failures[attempt.name] = failure(settled)
                 self._responders.failed(attempt.name, attempt.challenge.type)
+                self._tell(f"{attempt.name} could not be validated")
             else:
                 self._responders.proved(attempt.name, attempt.challenge.type)
+                self._tell(f"{attempt.name} is proved")
         return failures
 
     async def _together(self, calls: Sequence[tuple[str, Callable[[], object]]]) -> dict[str, Problem]:

@@ -20,6 +20,7 @@ from appliance.acme.ari import RenewalInfo, certificate_id
 from appliance.acme.budget import limits_of
 from appliance.acme.client import AcmeClient
 from appliance.acme.issuance import Issuance, OrderGoneError, Remember, Terms
+from appliance.acme.progress import Tell, tell_nobody
 from appliance.acme.request import CertificateRequest, Unfinished
 from appliance.acme.responders import Responders
 from appliance.config import CertificateAuthority
@@ -79,26 +80,29 @@ class Issuer:
         request: CertificateRequest,
         unfinished: Unfinished | None = None,
         remember: Remember = lambda unfinished: succeed(None),
+        tell: Tell = tell_nobody,
     ) -> Certificate:
         """The certificate, with a fresh key; checking it is the caller's.
 
         ``unfinished`` is an order with an URL to go on with, with its own key, as long as the CA has it. ``remember``
-        is told of a new order before the CA is, and again with its URL.
+        is told of a new order before the CA is, and again with its URL; ``tell`` of every step.
 
         Cancel the Deferred made of this to stop: challenges are withdrawn first. Raises OrderError when names are the
         trouble, else AcmeProblemError, AcmeConnectionError, AcmeProtocolError; about the account also AcmeError and
         StoreError.
         """
+        if self._account is None:
+            tell(f"opens the account at {self.name}")
         account = await self._registered()
         try:
-            return await self._order(account, request, unfinished, remember)
+            return await self._order(account, request, unfinished, remember, tell)
         except AcmeProblemError as error:
             if error.problem.code != "accountDoesNotExist":
                 raise
         if self._account is account:
             log.warn("{directory} has forgotten our account; registering it again", directory=self._acme.directory)
             self._account, self._forgotten = None, True
-        return await self._order(await self._registered(), request, None, remember)
+        return await self._order(await self._registered(), request, None, remember, tell)
 
     @property
     def client(self) -> AcmeClient:
@@ -131,21 +135,25 @@ class Issuer:
         return RenewalInfo.from_json(answer.json()), answer.retry_after
 
     async def _order(
-        self, account: Account, request: CertificateRequest, unfinished: Unfinished | None, remember: Remember
+        self,
+        account: Account,
+        request: CertificateRequest,
+        unfinished: Unfinished | None,
+        remember: Remember,
+        tell: Tell,
     ) -> Certificate:
         if unfinished is not None and unfinished.url is not None:
             try:
-                return await self._issuance(account, request, keys.from_pem(unfinished.key.encode())).resume(
-                    unfinished.url
-                )
+                key = keys.from_pem(unfinished.key.encode())
+                return await self._issuance(account, request, key, tell).resume(unfinished.url)
             except (OrderGoneError, ValueError) as error:
                 names = ", ".join(request.names)
                 log.warn("the order for {names} cannot be gone on with: {error}", names=names, error=error)
         key = await self._defer(keys.TYPES[request.key_type])
-        return await self._issuance(account, request, key).run(self._now(), remember)
+        return await self._issuance(account, request, key, tell).run(self._now(), remember)
 
-    def _issuance(self, account: Account, request: CertificateRequest, key: PrivateKey) -> Issuance:
-        return Issuance(self._clock, account, self._responders, request, self._terms, key)
+    def _issuance(self, account: Account, request: CertificateRequest, key: PrivateKey, tell: Tell) -> Issuance:
+        return Issuance(self._clock, account, self._responders, request, self._terms, key, tell)
 
     async def _registered(self) -> Account:
         if self._account is None:

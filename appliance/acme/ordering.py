@@ -14,6 +14,7 @@ from appliance.acme.budget import Hold, Use, certificate_uses, failure_uses, ord
 from appliance.acme.environment import Environment
 from appliance.acme.failure import VALIDATIONS, OrderTimeoutError, Trouble
 from appliance.acme.plan import Plan
+from appliance.acme.progress import Tell, tell_nobody
 from appliance.acme.request import CertificateRequest, Unfinished
 from appliance.acme.schedule import LONGEST_RETRY_AFTER
 from appliance.acme.state import RenewalState
@@ -37,10 +38,11 @@ class Ordering:
 
     _log = Logger()
 
-    def __init__(self, site: Site, environment: Environment, change: Change) -> None:
+    def __init__(self, site: Site, environment: Environment, change: Change, tell: Tell = tell_nobody) -> None:
         self._site = site
         self._env = environment
         self._change = change
+        self._tell = tell
         self._not_replaced: str | None = None
 
     def hold(self, plan: Plan) -> Hold | None:
@@ -118,8 +120,11 @@ class Ordering:
             return
         where = f"rehearsal at {rehearsal.name}"
         self._log.info("{site}: {where}", site=self._site.name, where=where)
+        self._tell(where)
         try:
-            await self._in_time(rehearsal.obtain(evolve(request, profile=None, replaces=None), None, _forget))
+            await self._in_time(
+                rehearsal.obtain(evolve(request, profile=None, replaces=None), None, _forget, self._tell)
+            )
         except OrderError as error:
             raise OrderError(f"{where}: {error}", error.failures) from error
         except AcmeError as error:
@@ -138,7 +143,8 @@ class Ordering:
                 await self._env.spending.spend(uses)
             await self._change(unfinished=evolve(unfinished, counted=bool(uses)))
 
-        return await self._in_time(self._env.issuers[plan.authority].obtain(request, plan.unfinished, remember))
+        issuer = self._env.issuers[plan.authority]
+        return await self._in_time(issuer.obtain(request, plan.unfinished, remember, self._tell))
 
     async def _in_time(self, obtaining: Coroutine[Any, Any, Certificate]) -> Certificate:
         timeout = self._env.order_timeout

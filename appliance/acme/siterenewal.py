@@ -19,6 +19,7 @@ from appliance.acme.losses import Loss, still_lost
 from appliance.acme.ordering import Ordering
 from appliance.acme.plan import Plan, after_failure, plan_order
 from appliance.acme.pointing import INTERVAL, Pointing
+from appliance.acme.progress import Progress
 from appliance.acme.schedule import SKEW, retry_delay
 from appliance.acme.sitecertificates import SiteCertificates
 from appliance.acme.sitereport import SiteReport, alarm
@@ -60,7 +61,8 @@ class SiteRenewal:
         self._env = environment
         self._state = state
         self._certificates = SiteCertificates(site, environment, stored, older)
-        self._ordering = Ordering(site, environment, self._change)
+        self._progress = Progress(environment.now)
+        self._ordering = Ordering(site, environment, self._change, self._progress.tell)
         look = environment.look
         self._pointing = Pointing(environment.clock, look, environment.own_addresses) if look is not None else None
         self._ordered: Certificate | None = None
@@ -120,6 +122,7 @@ class SiteRenewal:
                 loss.name for loss in still_lost(self._state.losses, self.site.names, self._certificates.serving)
             ),
             alarm=alarm(self._certificates.serving, self._state, now),
+            progress=self._progress.moments,
         )
 
     def renew(self, force: bool = False) -> Deferred[None] | None:
@@ -305,6 +308,7 @@ class SiteRenewal:
             if not await self._begin(plan):
                 return
             self._say_what_is_ordered(plan, reason)
+            self._progress.begin(reason)
             try:
                 certificate = await self._ordering.order(plan, self._state)
             except Exception as error:
@@ -312,6 +316,7 @@ class SiteRenewal:
                 return
         self._ordered, self._plan_made = certificate, plan
         self._certificates.take(certificate)
+        self._progress.tell("has the certificate: saves it")
         self._spread = self._env.random()
 
     def _say_what_is_ordered(self, plan: Plan, reason: str) -> None:
@@ -365,6 +370,7 @@ class SiteRenewal:
         now, random = self._env.now(), self._env.random
         self._state = after_failure(self._situation(), plan, trouble, self._authorities, now, random)
         self._say_what_failed(plan, trouble)
+        self._progress.tell(f"failed: {trouble.words}")
         return trouble
 
     def _say_what_failed(self, plan: Plan, trouble: Trouble) -> None:
@@ -427,6 +433,7 @@ class SiteRenewal:
         losses = still_lost(self._state.losses, self.site.names, certificate)
         attempt = Attempt(self._state.last_attempt or now, plan.names, plan.authority, "")
         self._state = self._state.remember(attempt).succeed(now, plan.authority, losses)
+        self._progress.tell(f"done: {certificate.serial:x} is in service")
         if self._pointing is not None and not losses:
             self._pointing.forget()
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from attrs import frozen
 
 from appliance.acme.decision import Action, suggestion_for
+from appliance.acme.progress import Moment
 from appliance.acme.schedule import is_expiring
 from appliance.acme.state import RenewalState
 from appliance.tls.certificate import Certificate
@@ -28,6 +29,8 @@ class SiteReport:
     """Names that the certificate in service lacks because they could not be validated."""
     alarm: str = ""
     """What somebody should look at now; empty if all is well."""
+    progress: tuple[Moment, ...] = ()
+    """The steps of the latest attempt of this process."""
 
 
 def alarm(serving: Certificate | None, state: RenewalState, now: datetime) -> str:

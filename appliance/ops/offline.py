@@ -11,6 +11,7 @@ from attrs import frozen
 
 from appliance import atomicfile
 from appliance.acme.decision import Action, Situation, Stock, choose, decide
+from appliance.acme.progress import Moment
 from appliance.acme.state import RenewalState
 from appliance.config import Site
 from appliance.errors import ApplianceError, StoreError
@@ -30,6 +31,7 @@ class OfflineReport:
     state: RenewalState
     next_step: Action
     alarm: str = ""
+    progress: tuple[Moment, ...] = ()
 
 
 @frozen

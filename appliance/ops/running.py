@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from datetime import datetime
 
 from appliance.clock import utc_now
 from appliance.errors import ApplianceError
-from appliance.ops import offline, table
+from appliance.ops import following, offline, table
 from appliance.ops.concern import concern
 from appliance.ops.controlclient import NotRunningError, act, ask
 from appliance.ops.status import Address, AfterSwap, Document, Extra, document
@@ -40,9 +41,11 @@ def add(commands: Commands) -> None:
         "where every site stands",
         "  appliance status                       all sites in a table\n"
         "  appliance status example.com           one site, everything\n"
+        "  appliance status --watch               as it happens: a first certificate being ordered, for one\n"
         "  appliance status --json | jq '.sites[].certificate.not_after'\n",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="one site: its name, or any name it is asked for by")
+    parser.add_argument("--watch", "-w", action="store_true", help="go on until interrupted; orders tell every step")
     add_target(parser)
     add_json(parser)
 
@@ -77,18 +80,31 @@ def status(options: argparse.Namespace) -> int:
     Without a running service it shows what is stored, and exits with 3.
     """
     told = target(options)
-    try:
+
+    def look() -> Document:
         found = current_status(told)
-        chosen = found if options.name is None else {**found, "sites": [table.one(found, options.name)]}
+        return found if options.name is None else {**found, "sites": [table.one(found, options.name)]}
+
+    try:
+        if options.watch and not options.json:
+            return _watch(look)
+        found = look()
     except ApplianceError as error:
         return complain(options, error, FAILED)
     if options.json:
-        print_json(chosen)
+        print_json(found)
     elif options.name is not None:
         table.show_site(found, options.name, console())
     else:
         table.show(found, console())
     return OK if found["running"] else NOT_RUNNING
+
+
+def _watch(look: Callable[[], Document]) -> int:
+    try:
+        following.watch(look, table.view, console())
+    except KeyboardInterrupt:
+        return OK
 
 
 def current_status(told: Target) -> Document:
@@ -125,7 +141,8 @@ def stored_status(told: Target, now: datetime) -> Document:
 def renew(options: argparse.Namespace) -> int:
     """Have the running service order a certificate for one site, and wait for what comes of it.
 
-    It keeps to the limits of the CA, and goes on when this command is interrupted.
+    Its steps are told on standard error as they happen. It keeps to the limits of the CA, and goes on when this
+    command is interrupted.
     """
     return _act_on_site(options, "renew", force=options.force)
 
@@ -137,8 +154,12 @@ def rollback(options: argparse.Namespace) -> int:
 
 def _act_on_site(options: argparse.Namespace, command: str, **arguments: object) -> int:
     folder = target(options).state_dir
+
+    def call() -> Document:
+        return act(folder, command, ORDER_PATIENCE, site=options.name, **arguments)
+
     try:
-        answer = act(folder, command, ORDER_PATIENCE, site=options.name, **arguments)
+        answer = call() if options.json else following.act_and_tell(folder, options.name, call)
     except NotRunningError as error:
         return complain(options, error, NOT_RUNNING)
     except ApplianceError as error:

@@ -14,6 +14,7 @@ from attrs import asdict, field, frozen
 from appliance import __version__
 from appliance.acme.decision import Action
 from appliance.acme.order import advice
+from appliance.acme.progress import Moment
 from appliance.acme.state import RenewalState
 from appliance.errors import Problem
 from appliance.tls.certificate import Certificate
@@ -54,6 +55,10 @@ class Report(Protocol):
     @property
     def alarm(self) -> str:
         """What somebody should look at now; empty if all is well."""
+
+    @property
+    def progress(self) -> tuple[Moment, ...]:
+        """The steps of the latest attempt of this process."""
 
 
 @frozen
@@ -111,7 +116,7 @@ def document(
 ) -> Document:
     """The whole. ``more`` is put beside ``sites``: the process, the folder."""
     extras = extras or {}
-    sites = [site(report, extras.get(report.site, Extra())) for report in reports]
+    sites = [site(report, extras.get(report.site, Extra()), running) for report in reports]
     return {
         "version": VERSION,
         "software": __version__,
@@ -122,7 +127,7 @@ def document(
     }
 
 
-def site(report: Report, extra: Extra) -> Document:
+def site(report: Report, extra: Extra, running: bool = True) -> Document:
     """One site."""
     state = report.state
     serving = report.serving
@@ -156,6 +161,8 @@ def site(report: Report, extra: Extra) -> Document:
             "problem": extra.after_swap.problem,
         },
         "export": extra.after_swap.export,
+        "under_way": running and state.running,
+        "progress": [{"at": _time(moment.at), "step": moment.step} for moment in report.progress],
     }
 
 

@@ -19,23 +19,32 @@ _SOON = timedelta(days=1)
 
 def show(status: Document, console: Console) -> None:
     """All sites."""
-    now = _moment(status["now"])
-    assert now is not None
-    console.print(_head(status))
+    console.print(view(status))
+
+
+def view(status: Document) -> Group:
+    """The same, to be printed."""
+    now = datetime.fromisoformat(status["now"])
     if not status["sites"]:
-        console.print("No site has been looked at yet." if status["running"] else "No site is known.")
-        return
+        nothing = "No site has been looked at yet." if status["running"] else "No site is known."
+        return Group(_head(status), Text(nothing))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("SITE", "CERTIFICATE", "EXPIRES", "NEXT", "UPSTREAMS"):
         table.add_column(title, overflow="fold")
     for site in status["sites"]:
         table.add_row(_name(site), _certificate(site), _expiry(site, now), next_step(site, now), _upstreams(site))
-    console.print(table)
-    for site in status["sites"]:
-        for line in troubles(site):
-            console.print(Text.assemble((f"{site['site']}: ", "bold"), line))
-    for complaint in status.get("complaints", ()):
-        console.print(Text(complaint, style="red"))
+    below = [
+        Text.assemble((f"{site['site']}: ", "bold"), line)
+        for site in status["sites"]
+        for line in (*_under_way(site), *troubles(site))
+    ]
+    complaints = [Text(complaint, style="red") for complaint in status.get("complaints", ())]
+    return Group(_head(status), table, *below, *complaints)
+
+
+def _under_way(site: Document) -> list[str]:
+    """The step that an order is at."""
+    return [site["progress"][-1]["step"]] if site["under_way"] and site["progress"] else []
 
 
 def show_site(status: Document, name: str, console: Console) -> bool:

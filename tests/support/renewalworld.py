@@ -86,7 +86,9 @@ class World:
             raise answer
         return answer
 
-    async def obtain(self, request: CertificateRequest, unfinished: Unfinished | None, remember: Any) -> Certificate:
+    async def obtain(
+        self, request: CertificateRequest, unfinished: Unfinished | None, remember: Any, tell: Any = None
+    ) -> Certificate:
         names = request.names
         self.requests.append(request)
         if unfinished is None:

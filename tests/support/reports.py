@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from attrs import field, frozen
 
 from appliance.acme.decision import Action, Step
+from appliance.acme.progress import Moment
 from appliance.acme.state import RenewalState
 from appliance.tls.certificate import Certificate
 
@@ -27,3 +28,4 @@ class MadeReport:
     state: RenewalState = field(factory=RenewalState)
     next_step: Action = LATER
     alarm: str = ""
+    progress: tuple[Moment, ...] = ()

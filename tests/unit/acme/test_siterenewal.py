@@ -84,7 +84,9 @@ class OtherCa:
     async def renewal_info(self, certificate: Certificate) -> None:
         return None
 
-    async def obtain(self, request: CertificateRequest, unfinished: Unfinished | None, remember: Any) -> Certificate:
+    async def obtain(
+        self, request: CertificateRequest, unfinished: Unfinished | None, remember: Any, tell: Any
+    ) -> Certificate:
         self.requests.append(request)
         if self.answer is not None:
             raise self.answer
