@@ -47,7 +47,7 @@ from appliance.proxy.assembly import Assembly
 from appliance.proxy.handler import ProxyHandler, RedirectHandler
 from appliance.proxy.routing import RouteTable
 from appliance.store import CertificateStore, Defer
-from appliance.tls.context import HTTP_1_1, HTTP_2, site_context
+from appliance.tls.context import HTTP_1_1, HTTP_2, check_loads
 from appliance.tls.endpoint import PlainListening, TlsListening
 from appliance.tls.snimap import SniMap, served_certificate
 from appliance.turn import Turn
@@ -215,7 +215,7 @@ def _renewal(
         configuration.state_dir / "renewal",
         defer,
         withdraw=installer.remove,
-        verify=site_context,
+        verify=check_loads,
         rehearsal=authorities.rehearsal,
         key_type=acme.key_type,
         look=Lookup(reactor),

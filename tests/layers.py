@@ -104,6 +104,7 @@ PURE = [
     "appliance.tls.certificate",
     "appliance.tls.clienthello",
     "appliance.tls.context",
+    "appliance.tls.contextcache",
     "appliance.tls.records",
     "appliance.tomllines",
 ]

@@ -12,7 +12,11 @@ from twisted.logger import Logger
 from appliance.errors import CertificateError
 from appliance.tls.certificate import Certificate, wildcard_of
 from appliance.tls.clienthello import LONGEST, application_protocols, missing, server_name
-from appliance.tls.context import HTTP_1_1, fallback_context, site_context
+from appliance.tls.context import HTTP_1_1, check_loads, fallback_context
+from appliance.tls.contextcache import ContextCache
+
+CONTEXTS = 2048
+"""How many contexts are kept: of 28 KiB each, so 56 MiB at most."""
 
 log = Logger()
 
@@ -37,32 +41,11 @@ class ChallengeContexts(Protocol):
 class ServedCertificate:
     """One site's certificate as it is being served. A renewal makes a new one; connections keep theirs."""
 
-    __slots__ = ("_context", "_protocols", "certificate", "names", "site")
+    __slots__ = ("certificate", "site")
 
-    def __init__(
-        self, site: str, names: Iterable[str], certificate: Certificate, protocols: tuple[bytes, ...] = (HTTP_1_1,)
-    ) -> None:
+    def __init__(self, site: str, certificate: Certificate) -> None:
         self.site = site
-        self.names = frozenset(name.lower() for name in names)
         self.certificate = certificate
-        self._protocols = protocols
-        self._context: SSL.Context | None = None
-
-    @property
-    def context(self) -> SSL.Context:
-        """The context for new connections, made when first needed. Raises `CertificateError` if OpenSSL refuses it."""
-        if self._context is None:
-            self._context = site_context(self.certificate, self._protocols)
-        return self._context
-
-    def forget_context(self) -> None:
-        """Have the next connection make a new context, with new ticket keys: old tickets end in a full handshake."""
-        self._context = None
-
-    def offer(self, protocols: tuple[bytes, ...]) -> None:
-        """Agree on these by ALPN from now on."""
-        self._protocols = protocols
-        self.forget_context()
 
     def covers(self, host: str) -> bool:
         """Whether a request for ``host`` (no port) may be answered on a connection that proved this certificate."""
@@ -70,50 +53,72 @@ class ServedCertificate:
 
 
 class SniMap:
-    """Server names, exact and wildcard, to what is served for them. One object, shared by listeners and renewal."""
+    """Server names, exact and wildcard, to what is served for them. One object, shared by listeners and renewal.
 
-    def __init__(self, challenges: ChallengeContexts | None = None, protocols: tuple[bytes, ...] = (HTTP_1_1,)) -> None:
-        """``challenges``: what CAs are answered with, and nobody else. ``protocols``: see `offer`."""
+    A name leads to a site, the site to its certificate: a swap is one assignment, however many names and sites there
+    are. Contexts are made for those that clients ask for.
+    """
+
+    def __init__(
+        self,
+        challenges: ChallengeContexts | None = None,
+        protocols: tuple[bytes, ...] = (HTTP_1_1,),
+        contexts: int = CONTEXTS,
+    ) -> None:
+        """``challenges``: what CAs are answered with, and nobody else. ``protocols``: see `offer`.
+
+        ``contexts``: how many are kept for the next handshake. Open connections keep theirs in any case.
+        """
         self._challenges = challenges
-        self._by_name: dict[str, ServedCertificate] = {}
-        self._by_site: dict[str, ServedCertificate] = {}
+        self._most_contexts = contexts
+        self._sites: dict[str, str] = {}
+        """Which site a name belongs to."""
+        self._addresses: dict[str, str] = {}
+        """The same of names that are addresses."""
+        self._names: dict[str, frozenset[str]] = {}
+        """Which names a site was put in for."""
+        self._served: dict[str, ServedCertificate] = {}
+        """What a site is served with."""
         self.offer(protocols)
 
     def offer(self, protocols: tuple[bytes, ...]) -> None:
         """Agree on these by ALPN, the best first, with clients that connect from now on."""
-        self._protocols = protocols
+        self._contexts = ContextCache(protocols, self._most_contexts)
         self.fallback = fallback_context(self._choose, protocols)
         """For handshakes whose server name is not known before they begin; see `context.fallback_context`."""
-        for served in self._by_site.values():
-            served.offer(protocols)
 
     def swap(self, site: str, names: Iterable[str], certificate: Certificate) -> None:
         """Serve ``certificate`` for ``names``, which replace those the site had, to all new connections.
 
         Raises `CertificateError` if OpenSSL refuses it; the old one is served on, then.
         """
-        served = ServedCertificate(site, names, certificate, self._protocols)
-        _ = served.context
-        self._replace(site, served)
+        check_loads(certificate)
+        old = self._served.get(site)
+        self._rename(site, frozenset(name.lower() for name in names))
+        self._served[site] = ServedCertificate(site, certificate)
+        if old is not None:
+            self._contexts.forget(old)
 
     def remove(self, site: str) -> None:
         """Serve nothing for the site's names any more."""
-        self._replace(site, None)
+        old = self._served.pop(site, None)
+        self._rename(site, frozenset())
+        if old is not None:
+            self._contexts.forget(old)
 
     def lookup(self, server_name: str) -> ServedCertificate | None:
         """What is served for a name: its own entry, else that of the wildcard over it, else None."""
         name = server_name.lower()
-        by_name = self._by_name
-        return by_name.get(name) or by_name.get(wildcard_of(name))
+        site = self._sites.get(name) or self._sites.get(wildcard_of(name))
+        return self._served.get(site) if site is not None else None
 
     def served(self, site: str) -> ServedCertificate | None:
         """What is served for a site, by the site's own name."""
-        return self._by_site.get(site)
+        return self._served.get(site)
 
     def rotate_ticket_keys(self) -> None:
         """Make all session tickets issued so far worthless. To be called daily: a stolen key opens a day's sessions."""
-        for served in self._by_site.values():
-            served.forget_context()
+        self._contexts.forget_all()
 
     def connection(self, client_hello: bytes, tcp_socket: socket.socket) -> SSL.Connection:
         """The server's end of a handshake, on the context of the site that ``client_hello`` names.
@@ -126,7 +131,7 @@ class SniMap:
             return _accepting(proof, tcp_socket, PROOF)
         served = self.lookup(name) if name else None
         # Without a site's context the fallback's callback has its say: it refuses the name, or reports what is broken.
-        context = _context_of(served) or self.fallback
+        context = self._context_of(served) or self.fallback
         return _accepting(context, tcp_socket, served if context is not self.fallback else None)
 
     def wanted(self, client_hello: bytes) -> int:
@@ -149,30 +154,39 @@ class SniMap:
             return None
         return self._challenges.context(name, application_protocols(client_hello))
 
-    def _replace(self, site: str, served: ServedCertificate | None) -> None:
-        by_name, by_site = self._by_name.copy(), self._by_site.copy()
-        old = by_site.pop(site, None)
-        for name in old.names if old is not None else ():
-            if by_name.get(name) is old:
-                del by_name[name]
-        if served is not None:
-            by_name.update(dict.fromkeys(served.names, served))
-            by_site[site] = served
-        self._by_name, self._by_site = by_name, by_site
+    def _context_of(self, served: ServedCertificate | None) -> SSL.Context | None:
+        try:
+            return self._contexts.get(served) if served is not None else None
+        except CertificateError:
+            return None
+
+    def _rename(self, site: str, names: frozenset[str]) -> None:
+        """Have ``names`` lead to the site, and nothing else that did."""
+        before = self._names.get(site, frozenset())
+        if names:
+            self._names[site] = names
+        else:
+            self._names.pop(site, None)
+        for known, of_this_kind in ((self._sites, names), (self._addresses, frozenset(filter(_is_address, names)))):
+            for name in before - names:
+                if known.get(name) == site:  # it may have moved to another
+                    del known[name]
+            known.update(dict.fromkeys(of_this_kind, site))
 
     def _by_address(self, connection: SSL.Connection) -> ServedCertificate | None:
         """For clients that asked for an IP address, which they cannot name (RFC 6066 section 3).
 
         It is the one they have connected to; behind a router they have not, so the only address served will do.
         """
-        addresses = {name: served for name, served in self._by_name.items() if _is_address(name)}
+        addresses = self._addresses
         if not addresses:
             return None
         try:
             local = connection.getsockname()[0].removeprefix("::ffff:")
         except (AttributeError, OSError):  # TLS over memory has no socket
             local = ""
-        return addresses.get(local) or (next(iter(addresses.values())) if len(addresses) == 1 else None)
+        site = addresses.get(local) or (next(iter(addresses.values())) if len(addresses) == 1 else None)
+        return self._served.get(site) if site is not None else None
 
     def _choose(self, connection: SSL.Connection) -> None:
         """OpenSSL's servername callback. An exception in here would only be printed, so none leaves."""
@@ -185,7 +199,7 @@ class SniMap:
                 connection.set_context(proof)
                 connection.set_app_data(PROOF)
             elif served is not None:
-                connection.set_context(served.context)
+                connection.set_context(self._contexts.get(served))
                 connection.set_app_data(served)
         except UnicodeDecodeError:
             pass  # not a host name; the alert for unknown ones answers it
@@ -202,13 +216,6 @@ def _accepting(context: SSL.Context, tcp_socket: socket.socket, app_data: object
     connection.set_app_data(app_data)
     connection.set_accept_state()
     return connection
-
-
-def _context_of(served: ServedCertificate | None) -> SSL.Context | None:
-    try:
-        return served.context if served is not None else None
-    except CertificateError:
-        return None
 
 
 def is_proof(connection: SSL.Connection) -> bool:

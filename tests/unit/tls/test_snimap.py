@@ -140,7 +140,7 @@ def test_bad_certificate_changes_nothing(sni_map: SniMap) -> None:
 
 def test_covers() -> None:
     """The certificate decides what a connection may be asked for."""
-    served = ServedCertificate("wild", ["wild.example"], WILD)
+    served = ServedCertificate("wild", WILD)
     assert served.covers("x.Wild.example")
     assert not served.covers("one.example")
 
@@ -336,13 +336,34 @@ def test_context_that_breaks_later(sni_map: SniMap, connect: Connect, monkeypatc
     def refuse(_certificate: Certificate, _protocols: tuple[bytes, ...]) -> None:
         raise CertificateError("OpenSSL refuses it")
 
-    one = sni_map.served("one.example")
-    assert one is not None
-    one.forget_context()
-    monkeypatch.setattr("appliance.tls.snimap.site_context", refuse)
+    connect("two.example").handshake()
+    monkeypatch.setattr("appliance.tls.contextcache.site_context", refuse)
     with pytest.raises(SSL.Error, match="handshake failure"):
         connect("one.example").handshake()
     connect("two.example").handshake()
+
+
+def test_few_contexts_for_many_sites() -> None:
+    """Contexts are made for those that clients ask for; the ones used last are kept."""
+    sni_map = SniMap(contexts=2)
+    for name in ("a.example", "b.example", "c.example"):
+        sni_map.swap(name, [name], make_certificate([name]))
+    contexts = sni_map._contexts
+    assert len(contexts) == 0
+    a, b, c = (sni_map.served(name) for name in ("a.example", "b.example", "c.example"))
+    assert a is not None
+    assert b is not None
+    assert c is not None
+    first, second = contexts.get(a), contexts.get(b)
+    assert contexts.get(a) is first
+    contexts.get(c)
+    assert len(contexts) == 2
+    assert contexts.get(a) is first
+    assert contexts.get(b) is not second
+    sni_map.remove("b.example")
+    assert len(contexts) == 1
+    sni_map.swap("a.example", ["a.example"], make_certificate(["a.example"]))
+    assert len(contexts) == 0
 
 
 def test_older_openssl(monkeypatch: pytest.MonkeyPatch) -> None:
