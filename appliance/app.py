@@ -37,6 +37,7 @@ from appliance.clock import utc_now
 from appliance.config import Configuration, Limits
 from appliance.deadlines import Deadlines
 from appliance.draining import Draining
+from appliance.entrances import Entrance
 from appliance.http.errorpages import ErrorPages
 from appliance.http.serving import Handler
 from appliance.listener import ClientFactory, Listener
@@ -67,8 +68,8 @@ class Appliance(MultiService):
         handler: ProxyHandler,
         admission: Admission,
         renewal: RenewalService,
-        http: Sequence[Listener],
-        https: Sequence[Listener],
+        http: Entrance,
+        https: Entrance,
         operating: Operating,
         watch: Watch,
         draining: Draining,
@@ -79,12 +80,21 @@ class Appliance(MultiService):
         self.handler = handler
         self.admission = admission
         self.renewal = renewal
-        self.http = tuple(http)
-        self.https = tuple(https)
+        self.entrances = (http, https)
         self.operating = operating
         self.watch = watch
         self.draining = draining
         self._drain_timeout = drain_timeout
+
+    @property
+    def http(self) -> tuple[Listener, ...]:
+        """The plain listeners."""
+        return self.entrances[0].listeners
+
+    @property
+    def https(self) -> tuple[Listener, ...]:
+        """The TLS listeners."""
+        return self.entrances[1].listeners
 
     def stopService(self) -> Deferred[None]:
         """Accept nobody any more, then let requests in flight end; whatever those need is stopped after them."""
@@ -92,7 +102,7 @@ class Appliance(MultiService):
 
     async def _stop(self) -> None:
         ending = _all([self.operating, self.renewal])
-        await _all([*self.http, *self.https])
+        await _all(self.entrances)
         await self.draining.drain(self._drain_timeout)
         await ending
         await maybeDeferred(super().stopService)
@@ -141,23 +151,29 @@ def build(
     redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
     handler.errors = redirect.errors = ErrorPages(configuration.error_pages, watch.identify)
 
-    clients: list[ClientFactory] = []
-
-    def listeners(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> list[Listener]:
+    def entrance(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> Entrance:
         turn = Turn(reactor) if http2 else None
         factory = ClientFactory(
             handler, deadlines, admission, configuration.limits, configuration.timeouts, scheme, watch.observer, turn
         )
         watch.add_clients(scheme.decode("ascii"), factory)
-        clients.append(factory)
-        return [Listener(listening, endpoint, factory, renewal.when_loaded) for endpoint in endpoints]
+        made = Entrance(listening, factory, renewal.when_loaded)
+        made.apply(made.prepare(endpoints))
+        return made
 
     announcing = _announcing(configuration, deadlines)
-    http = listeners(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
-    https = listeners(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
-    operating.attach(renewal, issuers, http, https, lambda: applications.upstreams, watch.traffic)
+    http = entrance(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
+    https = entrance(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
+    operating.attach(
+        renewal,
+        issuers,
+        lambda: http.listeners,
+        lambda: https.listeners,
+        lambda: applications.upstreams,
+        watch.traffic,
+    )
     watch.attach(cast(Any, renewal), lambda: applications.upstreams.values(), lambda: admission.refused)
-    draining = Draining(reactor, clients)
+    draining = Draining(reactor, [http.clients, https.clients])
     appliance = Appliance(
         certificates,
         handler,
@@ -172,7 +188,7 @@ def build(
     )
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
-    parts = [watch, deadlines, *http, *https, renewal, rotation, applications, issuers]
+    parts = [watch, deadlines, http, https, renewal, rotation, applications, issuers]
     for part in parts:
         part.setServiceParent(appliance)
     operating.setServiceParent(appliance)  # type: ignore[no-untyped-call]

@@ -54,7 +54,7 @@ class Operating(MultiService):
         self._defer = defer
         self._challenges = challenges
         self._probes = Probes(reactor, challenges)
-        self._listeners: Sequence[Listener] = ()
+        self._listeners: Callable[[], Sequence[Listener]] = tuple
         self._upstreams: Callable[[], Mapping[tuple[str, str], Upstream]] = dict
         self._traffic: Traffic | None = None
         self.commands: dict[str, Command] = {}
@@ -70,8 +70,8 @@ class Operating(MultiService):
         self,
         renewals: Renewals,
         issuers: Issuers,
-        http: Sequence[Listener],
-        https: Sequence[Listener],
+        http: Callable[[], Sequence[Listener]],
+        https: Callable[[], Sequence[Listener]],
         upstreams: Callable[[], Mapping[tuple[str, str], Upstream]],
         traffic: Traffic | None = None,
     ) -> None:
@@ -101,7 +101,7 @@ class Operating(MultiService):
             self._challenges,
             self._defer,
             issuers.make,
-            lambda: self._open(http),
+            lambda: self._open(http()),
         )
         authorities = AuthorityOperations(
             lambda: self._configuration, renewals, lambda: issuers.current, rehearsal, self._defer
@@ -140,7 +140,7 @@ class Operating(MultiService):
         return Address(path, member.key, "out", why, member.pool.open, traffic)
 
     def _open_ports(self) -> list[IListeningPort]:
-        return self._open(self._listeners)
+        return self._open(self._listeners())
 
     def _open(self, listeners: Sequence[Listener]) -> list[IListeningPort]:
         """The TCP ports that anybody may connect to: not those behind a balancer's PROXY protocol."""

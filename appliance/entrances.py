@@ -1,0 +1,84 @@
+"""Where clients come in: the listeners of one kind, plain or TLS, opened and closed while the others go on.
+
+Connections belong to the kind, not to the listener that accepted them: they stay when that is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from appliance.errors import ListenError
+from appliance.listener import ClientFactory, Listener
+
+_log = Logger()
+
+
+class Entrance(Service):
+    """The one owner of its listeners, which are open while it runs.
+
+    Changing them is done in two steps, so that what can fail does so before anything has changed: ``prepare`` opens
+    what is new, ``apply`` closes what is no longer wanted; or ``discard`` closes what was opened.
+    """
+
+    def __init__(self, listening: Any, clients: ClientFactory, when_ready: Callable[[], Deferred[None]]) -> None:
+        """``listening`` and ``when_ready`` as for `Listener`."""
+        self.clients = clients
+        """Their connections."""
+        self.listeners: tuple[Listener, ...] = ()
+        self._listening = listening
+        self._when_ready = when_ready
+
+    def prepare(self, endpoints: Sequence[str]) -> tuple[Listener, ...]:
+        """A listener for each endpoint: the one there is, or a new one, open if this runs. Raises ListenError."""
+        there = {listener.endpoint: listener for listener in self.listeners}
+        prepared: list[Listener] = []
+        for endpoint in endpoints:
+            listener = there.get(endpoint) or Listener(self._listening, endpoint, self.clients, self._when_ready)
+            try:
+                if self.running and endpoint not in there:
+                    listener.startService()
+            except ListenError as error:
+                self.discard(prepared)
+                leaving = [each for each in there if each not in endpoints]
+                hint = f"; if that is for {' and '.join(leaving)}, which would be closed, restart it" if leaving else ""
+                raise ListenError(f"{error}{hint}") from error
+            prepared.append(listener)
+        return tuple(prepared)
+
+    def apply(self, prepared: Sequence[Listener]) -> None:
+        """Have these from now on."""
+        before, self.listeners = self.listeners, tuple(prepared)
+        for listener in before:
+            if listener not in prepared:
+                _log.info("{endpoint}: closed; its connections go on", endpoint=listener.endpoint)
+                _close(listener)
+
+    def discard(self, prepared: Sequence[Listener]) -> None:
+        """Nothing has come of it: close what was opened."""
+        for listener in prepared:
+            if listener not in self.listeners and listener.running:
+                _close(listener)
+
+    def startService(self) -> None:
+        """Open all; raises ListenError if that cannot be done."""
+        super().startService()  # type: ignore[no-untyped-call]
+        for listener in self.listeners:
+            listener.startService()
+
+    def stopService(self) -> Deferred[None]:
+        """Accept nobody any more; fire when all are closed. The connections are `draining`'s to see to."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        closing = [listener.stopService() for listener in self.listeners if listener.running]
+        return DeferredList(closing, consumeErrors=True).addCallback(lambda _: None)
+
+
+def _close(listener: Listener) -> None:
+    closing = listener.stopService()
+    closing.addErrback(
+        lambda failure: _log.failure("{endpoint} could not be closed", failure, endpoint=listener.endpoint)
+    )
