@@ -10,6 +10,13 @@ import re
 from appliance.errors import RequestError
 from appliance.http.message import Fields
 
+METHODS = frozenset(
+    b"DELETE GET HEAD POST PUT CONNECT OPTIONS TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK BIND REBIND"
+    b" UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PATCH PURGE MKCALENDAR LINK"
+    b" UNLINK QUERY".split()
+)
+"""The methods that are served (llhttp knows the same): others are answered 501."""
+
 FORWARDING = frozenset(
     {
         b"forwarded",

@@ -1,12 +1,15 @@
 """HTTP/1.1 heads on the wire (RFC 9112): one strict reader each way, and the writers.
 
-A head is held against a grammar of its own first, whole and byte by byte, then taken apart by llhttp. Both must agree
-to it, so that nothing which servers read differently from each other ever gets past this file.
+A head is held against a grammar of its own first, whole and byte by byte. Nearly all are in canonical form, in which
+there is nothing to interpret: the lines that concern this connection are cut out, and the others pass as they are. Any
+other head is taken apart by llhttp and put into that form; both must agree to it, so that nothing which servers read
+differently from each other ever gets past this file.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import httptools
 
@@ -14,6 +17,7 @@ from appliance.config import Limits
 from appliance.errors import RequestError, UpstreamError
 from appliance.http.headers import (
     FORWARDING,
+    METHODS,
     REQUEST_NOT_FORWARDED,
     RESPONSE_NOT_FORWARDED,
     is_token_list,
@@ -25,14 +29,34 @@ from appliance.http.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Fields, Reques
 
 HEAD_END = b"\r\n\r\n"
 
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++) ([\x21-\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])\r\n")
+_REQUEST_LINE = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++) ([\x21-\x22\x24-\x7e]++) HTTP/(?:1\.([01])|([0-9])\.[0-9])\r\n"
+)
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n")
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
+# Canonical: one space after the colon, none at a value's ends, no "_" in a request's names.
+_CANONICAL_REQUEST = re.compile(
+    rb"(?:[!#$%&'*+\-.^`|~0-9A-Za-z]++: (?![\t ])[\t\x20-\x7e\x80-\xff]*+(?<![\t ])\r\n)*+\r\n"
+)
+_CANONICAL_RESPONSE = re.compile(
+    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: (?![\t ])[\t\x20-\x7e\x80-\xff]*+(?<![\t ])\r\n)*+\r\n"
+)
+
+
+def _lines_of(names: frozenset[bytes]) -> re.Pattern[bytes]:
+    """Matches a line of one of these fields, from the end of the line before it. Groups: name, value."""
+    return re.compile(rb"\r\n((?i:" + b"|".join(map(re.escape, sorted(names))) + rb")): ([^\r]*+)")
+
+
+_REQUEST_OWN = _lines_of(REQUEST_NOT_FORWARDED)
+_RESPONSE_OWN = _lines_of(RESPONSE_NOT_FORWARDED)
+
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _CHUNKED_FIELD = re.compile(rb"\r\n(?i:transfer-encoding: *chunked) *\r\n")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
 _BROKEN_LINE = re.compile(rb"\r(?!\n)(?!\Z)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_USUALLY_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
 _REQUEST_LINE_REST = 32
 """No request line is longer than its target by more than this: the longest method known and ``HTTP/1.1``."""
 
@@ -75,50 +99,60 @@ def read_request(head: bytes, limits: Limits) -> RequestHead:
     line = _REQUEST_LINE.match(head)
     if line is None:
         raise RequestError(400, "malformed request line")
-    method, target, major, minor = line.groups()
-    if major != b"1":
-        raise RequestError(505, "HTTP version not supported")
+    method, target, minor, other = line.groups()
+    if minor is None:
+        raise RequestError(400 if other == b"1" else 505, "HTTP version not supported")
     if len(target) > limits.target_bytes:
         raise RequestError(414, f"request target longer than {limits.target_bytes} bytes")
     if len(head) > limits.header_bytes:
         raise RequestError(431, f"header larger than {limits.header_bytes} bytes")
-    if not _FIELDS.fullmatch(head, line.end()):
+    start = line.end()
+    canonical = _CANONICAL_REQUEST.fullmatch(head, start)
+    if canonical is None and not _FIELDS.fullmatch(head, start):
         raise RequestError(400, "malformed header field")
-    collector = _Collector()
-    try:
-        httptools.HttpRequestParser(collector).feed_data(head)
-    except httptools.HttpParserUpgrade:
-        pass
-    except httptools.HttpParserInvalidMethodError:
-        raise RequestError(501, "unknown method") from None
-    except httptools.HttpParserError:
-        raise RequestError(400, "malformed request") from None
-    if len(collector.fields) > limits.headers:
+    if method not in METHODS:
+        raise RequestError(501, "unknown method")
+    if head.count(b"\r\n") - 2 > limits.headers:
         raise RequestError(431, f"more than {limits.headers} header fields")
-    request = RequestHead(method, target, min(int(minor), 1))
-    _take_request_fields(request, collector.fields)
+    request = RequestHead(method, target, 0 if minor == b"0" else 1)
+    _take_request_fields(request, head[start - 2 : -2] if canonical else _canonical_request(head))
     if request.framing == CHUNKED and not _CHUNKED_FIELD.search(head):  # a tab: white space to some servers only
         raise RequestError(400, "Transfer-Encoding other than chunked")
     _take_target(request)
     return request
 
 
-def _take_request_fields(request: RequestHead, received: Fields) -> None:
-    """Sort the fields into what is forwarded and what is this connection's own."""
-    kept = request.fields
+def _canonical_request(head: bytes) -> bytes:
+    """The field lines as llhttp reads them, in canonical form, after the end of the request line."""
+    collector = _Collector()
+    try:
+        httptools.HttpRequestParser(collector).feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError:
+        raise RequestError(400, "malformed request") from None
+    # WSGI spells "a_b" and "a-b" alike, so one could pose as the other.
+    return _lines(field for field in collector.fields if b"_" not in field[0])
+
+
+def _lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"\r\n" + b"".join([b"%b: %b\r\n" % (name, value.strip(b" \t")) for name, value in fields])
+
+
+def _take_request_fields(request: RequestHead, lines: bytes) -> None:
+    """Sort the fields into what is forwarded and what is this connection's own.
+
+    ``lines`` are canonical, and begin with the end of the line before them.
+    """
     hosts: list[bytes] = []
     lengths: list[bytes] = []
     codings: list[bytes] = []
     connection: list[bytes] = []
     upgrade: list[bytes] = []
-    for field in received:
-        name = field[0].lower()
-        if name not in REQUEST_NOT_FORWARDED:
-            # WSGI spells "a_b" and "a-b" alike, so one could pose as the other.
-            if b"_" not in name:
-                kept.append((field[0], field[1].strip(b" \t")))
-            continue
-        value = field[1].strip(b" \t")
+    parts = _REQUEST_OWN.split(lines)
+    request.lines = b"".join(parts[::3])[2:]
+    for position in range(1, len(parts), 3):
+        name, value = parts[position].lower(), parts[position + 1]
         if name == b"host":
             hosts.append(value)
         elif name == b"connection":
@@ -140,7 +174,8 @@ def _take_request_fields(request: RequestHead, received: Fields) -> None:
     if len(hosts) != 1:
         raise RequestError(400, "exactly one Host field is needed")
     request.authority = hosts[0]
-    request.framing = _request_framing(request.version, lengths, codings)
+    if lengths or codings:
+        request.framing = _request_framing(request.version, lengths, codings)
     if connection:
         _take_connection(request, b",".join(connection), upgrade)
 
@@ -179,8 +214,6 @@ def _request_framing(version: int, lengths: list[bytes], codings: list[bytes]) -
         if len(codings) != 1 or codings[0].lower() != b"chunked":
             raise RequestError(400, "Transfer-Encoding other than chunked")
         return CHUNKED
-    if not lengths:
-        return NO_BODY
     if len(lengths) != 1 or not _LENGTH.fullmatch(lengths[0]):
         raise RequestError(400, "malformed Content-Length")
     return int(lengths[0])
@@ -210,8 +243,18 @@ def read_response(head: bytes, method: bytes) -> ResponseHead:
     line = _STATUS_LINE.match(head)
     if line is None:
         raise UpstreamError("head", f"it sent a malformed status line: {head[:60]!r}")
-    if not _FIELDS.fullmatch(head, line.end()):
+    start = line.end()
+    canonical = _CANONICAL_RESPONSE.fullmatch(head, start)
+    if canonical is None and not _FIELDS.fullmatch(head, start):
         raise UpstreamError("head", "it sent a malformed header field")
+    minor, status, reason = line.groups()
+    response = ResponseHead(int(status), reason or b"", 0 if minor == b"0" else 1)
+    _take_response_fields(response, head[start - 2 : -2] if canonical else _canonical_response(head), method)
+    return response
+
+
+def _canonical_response(head: bytes) -> bytes:
+    """As `_canonical_request`."""
     collector = _Collector()
     try:
         httptools.HttpResponseParser(collector).feed_data(head)
@@ -219,22 +262,18 @@ def read_response(head: bytes, method: bytes) -> ResponseHead:
         pass
     except httptools.HttpParserError as error:
         raise UpstreamError("head", f"it sent a malformed response: {error}") from None
-    response = ResponseHead(int(line[2]), line[3] or b"", int(line[1]))
-    _take_response_fields(response, collector.fields, method)
-    return response
+    return _lines(collector.fields)
 
 
-def _take_response_fields(response: ResponseHead, received: Fields, method: bytes) -> None:
-    kept = response.fields
+def _take_response_fields(response: ResponseHead, lines: bytes, method: bytes) -> None:
+    """As `_take_request_fields`."""
     lengths: list[bytes] = []
     codings: list[bytes] = []
     connection: list[bytes] = []
-    for field in received:
-        name = field[0].lower()
-        if name not in RESPONSE_NOT_FORWARDED:
-            kept.append((field[0], field[1].strip(b" \t")))
-            continue
-        value = field[1].strip(b" \t")
+    parts = _RESPONSE_OWN.split(lines)
+    response.lines = b"".join(parts[::3])[2:]
+    for position in range(1, len(parts), 3):
+        name, value = parts[position].lower(), parts[position + 1]
         if name == b"content-length":
             lengths.append(value)
         elif name == b"transfer-encoding":
@@ -244,13 +283,23 @@ def _take_response_fields(response: ResponseHead, received: Fields, method: byte
         elif name == b"upgrade" and response.status == 101:
             response.upgrade = value
     if connection:
-        names = nominated(b",".join(connection))
-        if b"close" in names:
-            response.keep_alive = False
-        elif b"keep-alive" in names:
-            response.keep_alive = True
-        response.fields = without(kept, names)
+        _heed_connection(response, b",".join(connection))
     _take_response_framing(response, lengths, codings, method)
+
+
+def _heed_connection(response: ResponseHead, options: bytes) -> None:
+    if options == b"keep-alive":
+        response.keep_alive = True
+        return
+    if options == b"close":
+        response.keep_alive = False
+        return
+    names = nominated(options)
+    if b"close" in names:
+        response.keep_alive = False
+    elif b"keep-alive" in names:
+        response.keep_alive = True
+    response.fields = without(response.fields, names)
 
 
 def _take_response_framing(response: ResponseHead, lengths: list[bytes], codings: list[bytes], method: bytes) -> None:
@@ -281,41 +330,33 @@ def write_request(request: RequestHead, target: bytes, own_fields: bytes) -> byt
 
     ``own_fields`` are complete lines that the appliance itself sets.
     """
-    lines = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (request.method, target, request.authority)]
-    for name, value in request.fields:
-        lines.append(b"%b: %b\r\n" % (name, value))
-    lines.append(own_fields)
     framing = request.framing
     if framing > 0:
-        lines.append(b"Content-Length: %d\r\n" % framing)
+        own_fields += b"Content-Length: %d\r\n" % framing
     elif framing == CHUNKED:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-    elif request.method in (b"POST", b"PUT", b"PATCH"):
-        lines.append(b"Content-Length: 0\r\n")
+        own_fields += b"Transfer-Encoding: chunked\r\n"
+    elif request.method in _USUALLY_WITH_BODY:
+        own_fields += b"Content-Length: 0\r\n"
     if request.upgrade:
-        lines.append(b"Connection: upgrade\r\nUpgrade: %b\r\n" % request.upgrade)
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        own_fields += b"Connection: upgrade\r\nUpgrade: %b\r\n" % request.upgrade
+    start = request.method, target, request.authority
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (*start, request.lines, own_fields)
 
 
 def write_response(response: ResponseHead, version: int, keep_alive: bool) -> bytes:
     """The head sent to a client of HTTP/1.``version``; ``keep_alive`` says whether its connection stays."""
-    lines = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
-    for name, value in response.fields:
-        lines.append(b"%b: %b\r\n" % (name, value))
     framing = response.framing
+    status = response.status
     if framing > 0:
-        lines.append(b"Content-Length: %d\r\n" % framing)
+        own_fields = b"Content-Length: %d\r\n" % framing
     elif framing == NO_BODY:
-        if response.stated_length is not None:
-            lines.append(b"Content-Length: %d\r\n" % response.stated_length)
-    elif version == 1:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-    if response.status == 101:
-        lines.append(b"Connection: upgrade\r\nUpgrade: %b\r\n" % response.upgrade)
-    elif not keep_alive and response.status >= 200:
-        lines.append(b"Connection: close\r\n")
-    elif version == 0 and response.status >= 200:
-        lines.append(b"Connection: keep-alive\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        own_fields = b"Content-Length: %d\r\n" % response.stated_length if response.stated_length is not None else b""
+    else:
+        own_fields = b"Transfer-Encoding: chunked\r\n" if version == 1 else b""
+    if status == 101:
+        own_fields += b"Connection: upgrade\r\nUpgrade: %b\r\n" % response.upgrade
+    elif not keep_alive and status >= 200:
+        own_fields += b"Connection: close\r\n"
+    elif version == 0 and status >= 200:
+        own_fields += b"Connection: keep-alive\r\n"
+    return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (status, response.reason, response.lines, own_fields)

@@ -11,7 +11,7 @@ import re
 
 from appliance.config import Limits
 from appliance.errors import RequestError
-from appliance.http.headers import FORWARDING, REQUEST_NOT_FORWARDED, forwardable_trailers, split_authority
+from appliance.http.headers import FORWARDING, METHODS, REQUEST_NOT_FORWARDED, forwardable_trailers, split_authority
 from appliance.http.http2frames import PROTOCOL_ERROR, Http2StreamError
 from appliance.http.message import CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead
 
@@ -25,13 +25,6 @@ _CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
 _PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
-
-METHODS = frozenset(
-    b"DELETE GET HEAD POST PUT CONNECT OPTIONS TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK BIND REBIND"
-    b" UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PATCH PURGE MKCALENDAR LINK"
-    b" UNLINK QUERY".split()
-)
-"""What HTTP/1.1's parser knows: others are answered 501 over both versions."""
 
 FIELD_OVERHEAD = 32
 """What every field counts beside its name and value (RFC 9113 section 10.5.1)."""

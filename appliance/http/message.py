@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -18,16 +19,54 @@ UNTIL_CLOSE: Final = -2
 """A framing of responses alone: the body ends with the connection (RFC 9112 section 6.3 item 8)."""
 
 
-class RequestHead:
+_LINE = re.compile(rb"([^:]+): ([^\r]*)\r\n")
+
+
+class Head:
+    """The header fields that may be passed on as they are, which most requests only pass through.
+
+    HTTP/1 has them as lines, and passes them on as those; they become a list for whoever looks at them one by one.
+    """
+
+    __slots__ = ("_fields", "_lines")
+
+    _fields: Fields | None
+    _lines: bytes
+
+    @property
+    def fields(self) -> Fields:
+        """Name as received and value, in their order. The list may be changed in place."""
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = _LINE.findall(self._lines)
+        return fields
+
+    @fields.setter
+    def fields(self, fields: Fields) -> None:
+        self._fields = fields
+
+    @property
+    def lines(self) -> bytes:
+        """``Name: value`` and CR LF, for each."""
+        if self._fields is None:
+            return self._lines
+        return b"".join([b"%b: %b\r\n" % field for field in self._fields])
+
+    @lines.setter
+    def lines(self, lines: bytes) -> None:
+        self._lines = lines
+        self._fields = None
+
+
+class RequestHead(Head):
     """A request, refused already if anything about it was doubtful.
 
-    ``fields`` holds only what may be forwarded as it is: framing, hop-by-hop and forwarding fields are not in it.
+    Framing, hop-by-hop and forwarding fields are not among its fields.
     """
 
     __slots__ = (
         "authority",
         "expects_continue",
-        "fields",
         "forwarding",
         "framing",
         "host",
@@ -41,12 +80,13 @@ class RequestHead:
     )
 
     def __init__(self, method: bytes, target: bytes, version: int) -> None:
+        self._fields = None
+        self._lines = b""
         self.method = method
         self.target = target
         """Path and query as sent (origin-form), or ``*``."""
         self.version = version
         """The minor version of HTTP/1: 0 or 1."""
-        self.fields: Fields = []
         self.forwarding: Fields = []
         """Forwarding fields the client sent, names in lower case: for peers listed as trusted proxies only."""
         self.authority = b""
@@ -69,16 +109,17 @@ class RequestHead:
         return self.target.partition(b"?")[0]
 
 
-class ResponseHead:
-    """A response's status and fields; ``fields`` is without framing and hop-by-hop fields."""
+class ResponseHead(Head):
+    """A response's status and fields, without framing and hop-by-hop fields."""
 
-    __slots__ = ("fields", "framing", "keep_alive", "reason", "stated_length", "status", "upgrade", "version")
+    __slots__ = ("framing", "keep_alive", "reason", "stated_length", "status", "upgrade", "version")
 
     def __init__(self, status: int, reason: bytes, version: int = 1) -> None:
+        self._fields = None
+        self._lines = b""
         self.status = status
         self.reason = reason
         self.version = version
-        self.fields: Fields = []
         self.framing = NO_BODY
         self.stated_length: int | None = None
         """Content-Length of a response without a body: 0, or what a GET would have had (HEAD, 304); None: not said."""

@@ -48,7 +48,7 @@ class TestRequest:
             (b"GET a HTTP/1.1", 400), (b"GET * HTTP/1.1", 400), (b"GET ftp://h/ HTTP/1.1", 400),
             (b"GET / HTTP/1.2", 400),
             (b"GET http:/h HTTP/1.1", 400), (b"GET http:///a HTTP/1.1", 400), (b"GET http://u@h/ HTTP/1.1", 400),
-            (b"GET / HTTP/2.0", 505), (b"GET / HTTP/0.9", 505), (b"PRI * HTTP/2.0", 505), (b"PRI * HTTP/1.1", 400),
+            (b"GET / HTTP/2.0", 505), (b"GET / HTTP/0.9", 505), (b"PRI * HTTP/2.0", 505), (b"PRI * HTTP/1.1", 501),
             (b"FOO / HTTP/1.1", 501), (b"get / HTTP/1.1", 501), (b"CONNECT h:443 HTTP/1.1", 405),
             (b"CONNECT / HTTP/1.1", 405),
         ],
