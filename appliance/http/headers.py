@@ -6,6 +6,7 @@ RFC 9110 sections 7.2 (Host), 7.6.1 (Connection), 7.6.3 (Via); RFC 7239 (Forward
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from appliance.errors import RequestError
 from appliance.http.message import Fields
@@ -81,6 +82,7 @@ def forwardable_trailers(fields: Fields) -> Fields:
     return [field for field in fields if field[0] not in _NEVER_TRAILERS and b"_" not in field[0]]
 
 
+@lru_cache(maxsize=1024)
 def split_authority(authority: bytes) -> bytes:
     """The host of ``host[:port]``, in lower case and without a final dot; raises RequestError if malformed."""
     match = _AUTHORITY.fullmatch(authority)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ UNTIL_CLOSE: Final = -2
 
 
 _LINE = re.compile(rb"([^:]+): ([^\r]*)\r\n")
+
+
+@cache
+def _finder(name: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"(?:\A|\n)(?i:%b): ([^\r]*)" % re.escape(name))
 
 
 class Head:
@@ -44,6 +50,13 @@ class Head:
     @fields.setter
     def fields(self, fields: Fields) -> None:
         self._fields = fields
+
+    def first(self, name: bytes) -> bytes:
+        """The value of the first field of this name, which is in lower case; empty if there is none."""
+        if self._fields is None:
+            found = _finder(name).search(self._lines)
+            return found[1] if found is not None else b""
+        return next((value for each, value in self._fields if each.lower() == name), b"")
 
     @property
     def lines(self) -> bytes:

@@ -66,12 +66,8 @@ class JsonLine:
 
     def __call__(self, record: Record, request: RequestHead, client: Client, now: float) -> str:
         """See Line."""
-        agent, tail = b"", ""
-        for name, value in request.fields:
-            if len(name) == 10 and name.lower() == b"user-agent":
-                agent = value
-            elif len(name) == 7 and name.lower() == b"referer":
-                tail = f',"referer":{_quoted(self._redact(value))}'
+        agent, referer = request.first(b"user-agent"), request.first(b"referer")
+        tail = f',"referer":{_quoted(self._redact(referer))}' if referer else ""
         key = (record.site, record.upstream, request.method, request.host, agent)
         logged = client.logged
         if logged is None or logged[0] != key:
@@ -120,12 +116,8 @@ class CombinedLine:
 
     def __call__(self, record: Record, request: RequestHead, client: Client, now: float) -> str:
         """See Line."""
-        referer = agent = asked = ""
-        for name, value in request.fields:
-            if len(name) == 10 and name.lower() == b"user-agent":
-                agent = _escaped(value)
-            elif len(name) == 7 and name.lower() == b"referer":
-                referer = _escaped(self._redact(value))
+        asked = ""
+        agent, referer = _escaped(request.first(b"user-agent")), _escaped(self._redact(request.first(b"referer")))
         if request.method:
             protocol = client.protocol or PROTOCOLS[request.version]
             asked = f"{_escaped(request.method)} {_escaped(self._redact(request.target))} {protocol}"

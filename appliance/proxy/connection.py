@@ -352,7 +352,12 @@ class UpstreamConnection:
             self._reusable = False
         self._state = _BODY
         self.answers += 1
-        self._body = reader_for(response.framing)
+        framing = response.framing
+        if 0 <= framing == len(rest):  # all of it is here already, as with most answers
+            exchange.response_head(response)
+            self._finish(exchange, rest, b"")
+            return
+        self._body = reader_for(framing)
         exchange.response_head(response)
         if self._body.done:
             self._finish(exchange, b"", rest)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
+import httptools
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config import Limits
 from appliance.errors import RequestError, UpstreamError
-from appliance.http.headers import REQUEST_NOT_FORWARDED, nominated
+from appliance.http.headers import REQUEST_NOT_FORWARDED, RESPONSE_NOT_FORWARDED, nominated
 from appliance.http.http1 import check_partial_head, read_request, read_response, write_request, write_response
 from appliance.http.message import NO_BODY, UNTIL_CLOSE
 from tests.support.httpfuzz import HEAD_FRAGMENTS, RESPONSE_FRAGMENTS
@@ -28,6 +30,45 @@ VALUES = st.from_regex(
 CANONICAL = re.compile(
     rb"[A-Z\-]+ [\x21-\x7e]+ HTTP/1\.1\r\nHost: [^\r\n]+\r\n(?:[!-9;-~]+: (?:\S(?:[^\r\n\0]*\S)?)?\r\n)*\r\n"
 )
+
+
+class Parsed:
+    """What llhttp makes of a head."""
+
+    def __init__(self, parser: type[httptools.HttpRequestParser] | type[httptools.HttpResponseParser], data: bytes):
+        self.fields: list[tuple[bytes, bytes]] = []
+        with contextlib.suppress(httptools.HttpParserUpgrade):
+            parser(self).feed_data(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field."""
+        self.fields.append((name, value.strip(b" \t")))
+
+    def kept(self, dropped: frozenset[bytes], without: bytes) -> list[tuple[bytes, bytes]]:
+        """Those that are the application's or the client's business."""
+        return [field for field in self.fields if field[0].lower() not in dropped and without not in field[0]]
+
+
+@given(REQUESTS)
+def test_requests_by_llhttp(data: bytes) -> None:
+    """What passes without having been parsed is what a parser reads, field by field."""
+    try:
+        request = read_request(data, LIMITS)
+    except RequestError:
+        return
+    kept = Parsed(httptools.HttpRequestParser, data).kept(REQUEST_NOT_FORWARDED, b"_")
+    assert request.fields == kept or b"onnection" in data  # which names others that are left out
+
+
+@given(RESPONSES)
+def test_responses_by_llhttp(data: bytes) -> None:
+    """The same for answers."""
+    try:
+        response = read_response(data, b"GET")
+    except UpstreamError:
+        return
+    kept = Parsed(httptools.HttpResponseParser, data).kept(RESPONSE_NOT_FORWARDED, b"\0")
+    assert response.fields == kept or b"onnection" in data
 
 
 @given(REQUESTS)

@@ -1,4 +1,4 @@
-"""Heads are data; the one thing they work out is a target's path."""
+"""Heads are data, and have their fields as lines or as a list."""
 
 from __future__ import annotations
 
@@ -24,3 +24,27 @@ def test_no_body_at_first() -> None:
     """Until told otherwise, a head has nothing after it."""
     assert RequestHead(b"GET", b"/", 1).framing == NO_BODY
     assert ResponseHead(200, b"OK").framing == NO_BODY
+
+
+def test_lines_and_fields() -> None:
+    """Lines become a list for whoever asks, and a list lines; what was changed is what is passed on."""
+    head = RequestHead(b"GET", b"/", 1)
+    assert (head.fields, head.lines) == ([], b"")
+    head.lines = b"A: b\r\nC: \r\nD: e: f\r\n"
+    assert head.fields == [(b"A", b"b"), (b"C", b""), (b"D", b"e: f")]
+    head.fields.append((b"G", b"h"))
+    assert head.lines == b"A: b\r\nC: \r\nD: e: f\r\nG: h\r\n"
+    head.fields = [(b"I", b"j")]
+    assert head.lines == b"I: j\r\n"
+    head.lines = b"K: l\r\n"
+    assert head.fields == [(b"K", b"l")]
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_first(looked_at: bool) -> None:
+    """The first field of a name, whatever its case; a name is the whole of it, a value never taken for one."""
+    head = ResponseHead(200, b"OK")
+    head.lines = b"X-A: a: 1\r\na: 2\r\nA: 3\r\nB: \r\n"
+    if looked_at:
+        assert len(head.fields) == 4
+    assert [head.first(name) for name in (b"x-a", b"a", b"b", b"c")] == [b"a: 1", b"2", b"", b""]
