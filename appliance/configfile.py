@@ -47,8 +47,8 @@ DEFAULT_FILE = Path("/etc/appliance/appliance.toml")
 
 COMMAND_LINE = "command line"
 
-MAX_BYTES = 1024 * 1024
-"""Larger files are refused: thousands of sites fit in."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Larger files are refused: a hundred thousand sites fit in."""
 
 _POSITION = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)")
 

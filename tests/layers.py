@@ -29,6 +29,7 @@ PURE = [
     "appliance.acme.losses",
     "appliance.acme.messages",
     "appliance.acme.order",
+    "appliance.acme.pace",
     "appliance.acme.plan",
     "appliance.acme.progress",
     "appliance.acme.record",

@@ -69,6 +69,7 @@ class SiteRenewal:
         """What the attempt that is under way has brought: the attempt ends when that is in service."""
         self._plan_made: Plan | None = None
         self._spread = environment.random()
+        self._ask_from = environment.asking.slot()
         self._demanded = ""
         self._gathered: datetime | None = None
         self._sleep: Deferred[None] | None = None
@@ -185,6 +186,7 @@ class SiteRenewal:
             store_again=certificates.store_again,
             spread=self._spread,
             asks=True,
+            ask_from=self._ask_from,
             demanded=self._demanded,
             gathered=self._gathered,
         )
