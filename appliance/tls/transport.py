@@ -10,6 +10,7 @@ the other: reading may have to write first (a handshake, a key update), and noth
 from __future__ import annotations
 
 import socket
+from socket import IPPROTO_TCP, TCP_CORK
 
 from OpenSSL import SSL
 from twisted.internet import main
@@ -21,7 +22,7 @@ from zope.interface import implementer
 from appliance.immediate import ImmediatePort, ImmediateWrites
 from appliance.lingering import LingeringClose
 from appliance.tls.clienthello import LONGEST
-from appliance.tls.records import raise_for, read_record, write_record, write_records
+from appliance.tls.records import RECORD, raise_for, read_record, write_record, write_records
 from appliance.tls.snimap import SniMap, is_proof
 
 _MORE_LIKELY = 4 * 1024
@@ -161,10 +162,13 @@ class TlsServer(ImmediateWrites, LingeringClose, Server):
         assert tls is not None
         sent = 0
         try:
-            if data.__class__ is bytes:  # from write(); doWrite() gives memoryviews
+            if len(data) <= RECORD and data.__class__ is bytes:  # from write(); doWrite() gives memoryviews
                 sent = write_record(tls, data)
-            if sent < len(data):
-                sent, result = write_records(tls, data, sent, min(len(data), self.SEND_LIMIT))
+            else:
+                # Records together make larger segments than each by itself, and fewer of them.
+                self.socket.setsockopt(IPPROTO_TCP, TCP_CORK, 1)
+                sent, result = write_records(tls, data, 0, min(len(data), self.SEND_LIMIT))
+                self.socket.setsockopt(IPPROTO_TCP, TCP_CORK, 0)
                 raise_for(tls, result)
         except SSL.WantWriteError:
             pass
