@@ -60,6 +60,7 @@ class ServerConnection:
         "_chunked",
         "_deadlines",
         "_exchange",
+        "_first_by",
         "_frames",
         "_half_closed",
         "_handler",
@@ -126,6 +127,8 @@ class ServerConnection:
         self.deadline = NEVER
         self._state = _IDLE
         self._buffer = b""
+        self._first_by = NEVER
+        """When the first request's header must be whole, however slow the phases before were."""
         self._scanned = 0
         self._request: RequestHead | None = None
         self._body: BodyReader | None = None
@@ -171,6 +174,8 @@ class ServerConnection:
             self.port = host.port
         limit = self._timeouts.handshake if self.scheme == b"https" else self._timeouts.header
         self.deadline = self._deadlines.seconds() + limit
+        # Slow in each phase by itself, a client could take one more sweep for each of them.
+        self._first_by = self.deadline + 2 * self._timeouts.header - 1.0
         self._deadlines.add(self)
         transport.registerProducer(self, True)
 
@@ -194,6 +199,8 @@ class ServerConnection:
                 data = self._buffer + data
             elif not self._paused:
                 self.deadline = self._deadlines.seconds() + self._timeouts.header
+                if not self._requests and self.deadline > self._first_by:
+                    self.deadline = self._first_by
             self._buffer = data
             self._advance()
         elif state == _BUSY:

@@ -390,6 +390,20 @@ class TestDeadlines:
             path.pass_time(3)
             assert (client.saw, statuses(client.take())) == (FINISHED, [408])
 
+    def test_slow_in_every_phase(self) -> None:
+        """Handshake, first byte, header: a client that takes as long as it may for each is closed within half a minute."""
+        with proxy(timeouts=self.TIMEOUTS) as path:
+            server = path.server()
+            client = path.network.connect(server, "192.0.2.7")
+            path.pass_time(10)
+            server.handshakeCompleted()
+            path.pass_time(10)
+            client.send(b"G")
+            path.pass_time(8)
+            assert client.saw == OPEN
+            path.pass_time(2)
+            assert (client.saw, statuses(client.take())) == (FINISHED, [408])
+
     def test_idle(self) -> None:
         """Between requests a connection may rest longer; then it closes without a word."""
         with proxy(timeouts=self.TIMEOUTS) as path:
