@@ -391,17 +391,17 @@ class TestDeadlines:
             assert (client.saw, statuses(client.take())) == (FINISHED, [408])
 
     def test_slow_in_every_phase(self) -> None:
-        """Handshake, first byte, header: a client that takes as long as it may for each is closed within half a minute."""
+        """Handshake, first byte, header: a client that takes its time for each is closed within half a minute."""
         with proxy(timeouts=self.TIMEOUTS) as path:
             server = path.server()
             client = path.network.connect(server, "192.0.2.7")
-            path.pass_time(10)
+            path.pass_time(9.9)
             server.handshakeCompleted()
-            path.pass_time(10)
+            path.pass_time(9.9)
             client.send(b"G")
-            path.pass_time(8)
+            path.pass_time(9)
             assert client.saw == OPEN
-            path.pass_time(2)
+            path.pass_time(0.9)
             assert (client.saw, statuses(client.take())) == (FINISHED, [408])
 
     def test_idle(self) -> None:
