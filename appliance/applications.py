@@ -21,8 +21,10 @@ from appliance.errors import ApplianceError
 from appliance.proxy.dial import UpstreamTls
 from appliance.proxy.healthcheck import HealthChecks
 from appliance.proxy.hostnames import HostNames
+from appliance.proxy.http2pool import Http2Pool
 from appliance.proxy.pool import Pool
 from appliance.proxy.upstream import Upstream
+from appliance.turn import Turn
 
 Place: TypeAlias = tuple[str, str]
 """A site's name and a route's path."""
@@ -55,6 +57,7 @@ class Applications(MultiService):
         self._timeouts = timeouts
         self._random = random
         self._names = HostNames(reactor)
+        self._turns = Turn(reactor)
         self._current: Prepared = {}
 
     @property
@@ -117,6 +120,17 @@ class Applications(MultiService):
             raise ApplianceError(f"{name}: upstream_ca_file {route.backend.ca_file} is of no use: {error}") from error
 
     def _pool(self, address: UpstreamAddress, backend: Backend) -> Pool:
+        if address.http2 or backend.http2:
+            return Http2Pool(
+                self._reactor,
+                address,
+                self._deadlines,
+                self._timeouts,
+                names=self._names,
+                tls=UpstreamTls(address.host, backend.ca_file, http2=True) if address.tls else None,
+                max_connections=backend.max_connections,
+                turns=self._turns,
+            )
         return Pool(
             self._reactor,
             address,

@@ -16,7 +16,7 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 @frozen
 class UpstreamAddress:
-    """One place where an application listens: ``http://host:port``, ``https://host:port`` or ``unix:/path``."""
+    """One place where an application listens: ``http``, ``https`` or ``h2c://host:port``, or ``unix:/path``."""
 
     host: str = ""
     """Host name or IP address literal without brackets; empty for a UNIX socket."""
@@ -24,6 +24,8 @@ class UpstreamAddress:
     path: str = ""
     """The UNIX socket's path; empty for TCP."""
     tls: bool = False
+    http2: bool = False
+    """Whether it said so itself (``h2c``); see ``Backend.http2``."""
     weight: int = field(default=1, eq=False)
     """Its share of the requests beside the other addresses' of its route."""
 
@@ -31,7 +33,8 @@ class UpstreamAddress:
         if self.path:
             return f"unix:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+        scheme = "https" if self.tls else "h2c" if self.http2 else "http"
+        return f"{scheme}://{host}:{self.port}"
 
 
 @frozen
@@ -66,6 +69,8 @@ class Backend:
     """How many requests may wait at once, be it for that or for a free connection."""
     max_connections: int | None = None
     """To each address."""
+    http2: bool = False
+    """Whether all addresses speak HTTP/2: over TLS by ALPN, else from the first byte on."""
     ca_file: Path | None = None
     """PEM certificates that ``https`` addresses are verified by, in place of the system's."""
     send_proxy: str | None = None

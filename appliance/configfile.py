@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -79,7 +79,7 @@ def _site(
         place.at("upstream").note('is what "/" goes to, and a route for "/" is there too: leave one of them out')
     for key in backend if not upstream else ():
         place.at(key).note("is about the site's own upstream, which it has not: put it into a [[site.route]]")
-    routes = (*route, Route("/", upstream, backend=_backend(**backend))) if upstream else route
+    routes = (*route, Route("/", upstream, backend=_backend(upstream, **backend))) if upstream else route
     if dns is not None and challenge not in (None, DNS_01):
         place.at("dns").note(f'is for challenge = "{DNS_01}", and this site has "{challenge}": leave one of them out')
     challenge = challenge or (DNS_01 if dns is not None else None)
@@ -87,11 +87,16 @@ def _site(
 
 
 def _route(path: str, upstream: tuple[UpstreamAddress, ...], strip_prefix: bool = False, **backend: Any) -> Route:
-    return Route(path, upstream, strip_prefix, _backend(**backend))
+    return Route(path, upstream, strip_prefix, _backend(upstream, **backend))
 
 
-def _backend(upstream_ca_file: Path | None = None, **others: Any) -> Backend:
-    return Backend(ca_file=upstream_ca_file, **others)
+def _backend(upstream: Iterable[UpstreamAddress], upstream_ca_file: Path | None = None, **others: Any) -> Backend:
+    backend = Backend(ca_file=upstream_ca_file, **others)
+    if backend.send_proxy and (backend.http2 or any(address.http2 for address in upstream)):
+        raise Refused(
+            "has send_proxy, about one client, and HTTP/2, where many share a connection: leave one of them out"
+        )
+    return backend
 
 
 def _external_account(
@@ -198,6 +203,7 @@ BACKEND: dict[str, Reader[Any]] = {
     "max_waiting": values.whole(0, 100_000),
     "max_connections": values.whole(1, 100_000),
     "upstream_ca_file": values.certificates_file,
+    "http2": values.boolean,
     "send_proxy": values.one_of("v1", "v2"),
     "health_check": HEALTH_CHECK,
     "passive_check": PASSIVE_CHECK,

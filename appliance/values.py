@@ -35,7 +35,7 @@ _TCP_PORT = re.compile(r"tcp6?:(?:port=)?([0-9]+)")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "h2c": 80}
 
 
 def _text(what: str) -> Callable[[Callable[[str, Place], T]], Reader[T]]:
@@ -150,7 +150,7 @@ def _a_labels(value: str) -> str:
     return name
 
 
-@_text('"http://HOST:PORT", "https://HOST:PORT" or "unix:/PATH"')
+@_text('"http://HOST:PORT", "https://HOST:PORT", "h2c://HOST:PORT" or "unix:/PATH"')
 def upstream(value: str, place: Place) -> UpstreamAddress:
     """Read where an application listens."""
     if value.startswith("unix:"):
@@ -159,7 +159,7 @@ def upstream(value: str, place: Place) -> UpstreamAddress:
     if not separator:
         raise Refused(f'must begin with http://, https:// or unix:, as in "http://{shown(value).strip(chr(34))}"')
     if scheme.lower() not in _DEFAULT_PORTS:
-        raise Refused(f"must begin with http://, https:// or unix:, not {shown(scheme + separator)}")
+        raise Refused(f"must begin with http://, https://, h2c:// or unix:, not {shown(scheme + separator)}")
     if "@" in rest.split("/")[0]:
         raise Refused("must not hold a user or password: the appliance does not log in to applications")
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
@@ -186,7 +186,7 @@ def _tcp(scheme: str, authority: str) -> UpstreamAddress:
     port = int(found["port"] or _DEFAULT_PORTS[scheme])
     if not 0 < port <= MAX_PORT:
         raise Refused(f"must have a port from 1 to {MAX_PORT}, not {port}")
-    return UpstreamAddress(host=_host(found["host"]), port=port, tls=scheme == "https")
+    return UpstreamAddress(host=_host(found["host"]), port=port, tls=scheme == "https", http2=scheme == "h2c")
 
 
 def _host(text: str) -> str:

@@ -82,8 +82,12 @@ class Engine(ABC):
         "peer_settings",
         "ping_acknowledged",
         "sender",
+        "settings_received",
         "streams",
     )
+
+    reset_points = RESET
+    """What a peer pays for the reset of a stream."""
 
     def __init__(self, patience: Patience, wake: Callable[[], None], full: Callable[[], None], max_block: int) -> None:
         self.patience = patience
@@ -105,6 +109,8 @@ class Engine(ABC):
         self.peer_left = False
         """Whether the peer sent GOAWAY."""
         self.peer_settings: dict[int, int] = {}
+        self.settings_received: Callable[[], None] = lambda: None
+        """Told when `peer_settings` may have changed."""
         self.ping_acknowledged: Callable[[bytes], None] = lambda payload: None
         self._latest_closed: deque[int] = deque(maxlen=_REMEMBERED)
         self._latest_reset: deque[int] = deque(maxlen=_REMEMBERED)
@@ -248,7 +254,7 @@ class Engine(ABC):
             self.emit(rst_stream(stream_id, fault.code))
             return
         self.reset(stream, fault.code)
-        stream.was_reset(fault.code)
+        stream.was_broken(fault)
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
@@ -360,7 +366,7 @@ class Engine(ABC):
             self._refuse_idle(stream_id)
             self.patience.spend(FRAME, "RST_STREAM")
             return
-        self.patience.spend(RESET, "RST_STREAM")
+        self.patience.spend(self.reset_points, "RST_STREAM")
         self.forget(stream)
         stream.was_reset(long_in(payload))
 
@@ -381,6 +387,7 @@ class Engine(ABC):
             elif name == HEADER_TABLE_SIZE:
                 self._writer.resize(value)
         self.emit(SETTINGS_ACK)
+        self.settings_received()
 
     def _push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:
         raise Http2ConnectionError(PROTOCOL_ERROR, "PUSH_PROMISE")
@@ -407,7 +414,7 @@ class Engine(ABC):
 
     @abstractmethod
     def went_away(self, last_stream: int) -> None:
-        """The peer will begin no streams, and deal with none of ours above this one."""
+        """The peer will begin no streams, and has dealt with none of ours above this one."""
 
     def _window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
         self.patience.spend(FRAME, "WINDOW_UPDATE")

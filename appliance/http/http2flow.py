@@ -78,7 +78,11 @@ class FlowStream:
         """The peer will send no more; ``trailers`` is empty if it ended with DATA."""
 
     def was_reset(self, code: int) -> None:
-        """The peer, or the engine because of what the peer did, has ended the stream."""
+        """The peer has ended the stream."""
+
+    def was_broken(self, fault: Http2StreamError) -> None:
+        """The engine has ended it, because of what the peer did."""
+        self.was_reset(fault.code)
 
     def drained(self) -> None:
         """All that was pending is sent."""

@@ -21,9 +21,11 @@ _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
 _TARGET = re.compile(rb"[\x21-\x22\x24-\x7e]++")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
-_CONNECTION_SPECIFIC = frozenset(
+CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
+"""Fields that no message over HTTP/2 has (section 8.2.2)."""
+
 _PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
 
 FIELD_OVERHEAD = 32
@@ -58,7 +60,7 @@ class HeadReader:
 
     def _read(self, fields: Fields, ended: bool) -> RequestHead:
         limits = self._limits
-        pseudo, regular = _split(fields)
+        pseudo, regular = split_fields(fields, _PSEUDO)
         if list_bytes(fields) > limits.header_bytes + FIELD_OVERHEAD * limits.headers:
             raise RequestError(431, f"header larger than {limits.header_bytes} bytes")
         if len(regular) > limits.headers:
@@ -115,14 +117,17 @@ def copy_of(request: RequestHead) -> RequestHead:
     return made
 
 
-def _split(fields: Fields) -> tuple[dict[bytes, bytes], Fields]:
-    """Pseudo fields and the others; whatever is malformed whoever sends it is refused here (sections 8.2, 8.3)."""
+def split_fields(fields: Fields, known: frozenset[bytes]) -> tuple[dict[bytes, bytes], Fields]:
+    """Pseudo fields, of which those are ``known``, and the others.
+
+    Whatever is malformed whoever sends it is refused here by a Http2StreamError (sections 8.2, 8.3).
+    """
     pseudo: dict[bytes, bytes] = {}
     regular: Fields = []
     for field in fields:
         name, value = field
         if name[:1] == b":":
-            if regular or name in pseudo or name not in _PSEUDO:
+            if regular or name in pseudo or name not in known:
                 raise malformed("a pseudo field that is unknown, repeated or not before all others")
             pseudo[name] = value
         else:
@@ -136,7 +141,7 @@ def _check(name: bytes, value: bytes) -> None:
         raise malformed("a field name that is no lower-case token")
     if not _VALUE.fullmatch(value):
         raise malformed("a field value with control characters, or white space at its ends")
-    if name in _CONNECTION_SPECIFIC:
+    if name in CONNECTION_SPECIFIC:
         raise malformed("a field that concerns an HTTP/1.1 connection")
 
 
@@ -196,9 +201,7 @@ def _framing(lengths: list[bytes]) -> int:
 
 def read_trailers(fields: Fields) -> Fields:
     """The fields of a trailer section that may be forwarded; raises Http2StreamError."""
-    pseudo, regular = _split(fields)
-    if pseudo:
-        raise malformed("a pseudo field among the trailers")
+    _, regular = split_fields(fields, frozenset())
     return forwardable_trailers(regular)
 
 

@@ -320,11 +320,16 @@ class Stream(ServerStream):
 
     def _renew_deadline(self) -> None:
         """Allow the client its time, if it is its turn to send or to take."""
-        if self.pending or not (self.remote_closed or self._held):
+        if self.pending or not (self.remote_closed or self._held or self._may_be_silent):
             self._moved = 0
             self._sweep_at(self._connection.deadlines.seconds() + self._connection.timeouts.body)
         else:
             self.deadline = NEVER
+
+    @property
+    def _may_be_silent(self) -> bool:
+        request = self._request
+        return isinstance(request, RequestHead) and request.open_ended
 
     def _sweep_at(self, deadline: float) -> None:
         self.deadline = deadline
@@ -348,6 +353,8 @@ class Stream(ServerStream):
                 connection.fault(fault)
                 return
             self._break(CANCEL)
+        elif self._may_be_silent:
+            self.deadline = NEVER
         elif self._awaited:
             self._let_go()
             self.fail(408)

@@ -85,6 +85,7 @@ class RequestHead(Head):
         "host",
         "keep_alive",
         "method",
+        "open_ended",
         "record",
         "takes_trailers",
         "target",
@@ -113,6 +114,8 @@ class RequestHead(Head):
         """Whether the client said so (``TE: trailers``)."""
         self.upgrade = b""
         """The protocol asked for by ``Upgrade``, when ``Connection`` names it."""
+        self.open_ended = False
+        """Whether it may go on for ever, silent or not: a remote call that an application took over HTTP/2."""
         self.record: Record | None = None
         """Where to note what becomes of it, if anybody wants to know."""
 

@@ -451,6 +451,8 @@ class ServerConnection:
         if self._record is not None:
             self._record.status = response.status
         framing = response.framing
+        if framing == NO_BODY and response.stated_length is None:
+            _state_length(response, request.method)
         self._chunked = framing < 0 and request.version == 1
         if (framing < 0 and request.version == 0) or self._body is not None or self._last():
             request.keep_alive = False
@@ -707,3 +709,9 @@ class ServerConnection:
     def logPrefix(self) -> str:
         """See ILoggingContext."""
         return "https" if self.scheme == b"https" else "http"
+
+
+def _state_length(response: ResponseHead, method: bytes) -> None:
+    """Say that nothing follows, where a client would wait for the connection's end (RFC 9112 section 6.3)."""
+    if response.status >= 200 and response.status not in (204, 304) and method != b"HEAD":
+        response.stated_length = 0

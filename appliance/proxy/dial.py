@@ -32,13 +32,13 @@ from appliance.tls.peername import require_name
 if TYPE_CHECKING:
     from appliance.proxy.pool import Pool
 
-CONNECT, TLS, LOCAL = "connect", "tls", "local"
-"""Phases of a dial's error. The first may be over soon, as an application that restarts; the second is not. The third
+CONNECT, TLS, HTTP_2, LOCAL = "connect", "tls", "http2", "local"
+"""Phases of a dial's error. The first may be over soon, as an application that restarts; the next two are not. The last
 is not the application's doing: this machine has no more sockets to give."""
 
 _OWN_ERRORS = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 
-_HTTP_1_1 = [b"http/1.1"]
+_HTTP_1_1, _HTTP_2 = [b"http/1.1"], [b"h2"]
 
 
 @implementer(IProtocolFactory)
@@ -50,7 +50,7 @@ class Dial:
     def __init__(
         self,
         pool: Pool,
-        connected: Callable[[UpstreamConnection], None],
+        connected: Callable[[Any], None],
         failed: Callable[[UpstreamError], None],
         announcement: bytes = b"",
     ) -> None:
@@ -61,7 +61,7 @@ class Dial:
         self._failed = failed
         self._ended = False
         self._connector: Any = None
-        self._connection: DialledConnection | None = None
+        self._connection: Any = None
         self._forget_name: Callable[[], None] | None = None
         self._timer: IDelayedCall | None = None
         self._hosts: list[str] = []
@@ -124,10 +124,10 @@ class Dial:
 
     # --- from Twisted: IProtocolFactory, and what a connector tells its factory ---
 
-    def buildProtocol(self, address: IAddress) -> DialledConnection:
+    def buildProtocol(self, address: IAddress) -> Any:
         """See IProtocolFactory."""
         self._connector = None
-        self._connection = (DialledConnection if self.pool.tls is None else SecureConnection)(self)
+        self._connection = self.pool.build(self)
         return self._connection
 
     def doStart(self) -> None:
@@ -159,7 +159,7 @@ class Dial:
 
     # --- from the connection, and the end ---
 
-    def made(self, connection: UpstreamConnection) -> None:
+    def made(self, connection: Any) -> None:
         """The connection can take a request."""
         if not self._ended:
             self._end()
@@ -222,7 +222,7 @@ class SecureConnection(DialledConnection):
 
     def __init__(self, dial: Dial) -> None:
         super().__init__(dial)
-        self.handshake: _Handshake | None = None
+        self.handshake: Handshake | None = None
         """What is to be known of the handshake while it is under way."""
 
     def makeConnection(self, transport: Any) -> None:
@@ -242,7 +242,7 @@ class SecureConnection(DialledConnection):
         dial, self._dial = self._dial, None
         super().connectionLost(reason)
         if dial is not None:
-            dial.fail(_handshake_error(reason, self.handshake))
+            dial.fail(handshake_error(reason, self.handshake))
         self.handshake = None
 
     def expire(self, now: float) -> None:
@@ -272,25 +272,27 @@ class _TlsFactory(TLSMemoryBIOFactory):
 class UpstreamTls:
     """How an ``https`` upstream is spoken to: one context, made once; its name is verified by service-identity."""
 
-    def __init__(self, host: str, ca_file: Path | None) -> None:
-        """``ca_file``: PEM certificates to trust in place of the system's. Raises OSError or ValueError over it."""
+    def __init__(self, host: str, ca_file: Path | None, *, http2: bool = False) -> None:
+        """``ca_file``: PEM certificates to trust in place of the system's. Raises OSError or ValueError over it.
+
+        ``http2`` offers that by ALPN and nothing else.
+        """
         trust = None
         if ca_file is not None:
             certificates = x509.load_pem_x509_certificates(ca_file.read_bytes())
             trust = trustRootFromCertificates([_twisted_certificate(certificate) for certificate in certificates])
         self._host = host
-        self._options = optionsForClientTLS(host, trustRoot=trust, acceptableProtocols=_HTTP_1_1)
+        self._options = optionsForClientTLS(host, trustRoot=trust, acceptableProtocols=_HTTP_2 if http2 else _HTTP_1_1)
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """See IOpenSSLClientConnectionCreator."""
         connection: SSL.Connection = self._options.clientConnectionForTLS(tlsProtocol)
-        wrapped = tlsProtocol.wrappedProtocol
-        assert isinstance(wrapped, SecureConnection)
-        wrapped.handshake = _Handshake(connection, self._host, require_name(connection, self._host))
+        wrapped: Any = tlsProtocol.wrappedProtocol
+        wrapped.handshake = Handshake(connection, self._host, require_name(connection, self._host))
         return connection
 
 
-class _Handshake:
+class Handshake:
     """A handshake under way: OpenSSL's connection, whom it is to, and a certificate refused for its names."""
 
     __slots__ = ("connection", "host", "refused")
@@ -313,7 +315,7 @@ def _connect_error(reason: Failure) -> str:
     return reason.getErrorMessage()
 
 
-def _handshake_error(reason: Failure, handshake: _Handshake | None) -> UpstreamError:
+def handshake_error(reason: Failure, handshake: Handshake | None) -> UpstreamError:
     """What went wrong, in words that say what to look at."""
     if handshake is not None and handshake.refused:
         names = _names(handshake.refused[0])

@@ -5,16 +5,64 @@ It decides what may be tried again, and hands flow control across; what to frame
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from appliance.errors import UpstreamError
 from appliance.http.message import NO_BODY, UNTIL_CLOSE, Fields, RequestHead, ResponseHead
 from appliance.http.serving import Downstream
-from appliance.proxy.connection import UpstreamConnection
 from appliance.proxyprotocol import Connection
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110 section 9.2.2)."""
+
+
+_REFUSALS = 3
+"""How often a request is sent again that the upstream says it has not looked at."""
+
+
+class Carrier(Protocol):
+    """What takes one request to an upstream and the answer back: an HTTP/1.1 connection, or a stream of HTTP/2."""
+
+    @property
+    def address(self) -> str:
+        """Whom it leads to, for logs and metrics."""
+
+    @property
+    def exchanges(self) -> int:
+        """How many requests were sent over its connection by then."""
+
+    @property
+    def answers(self) -> int:
+        """As many, if each of them has begun to be answered."""
+
+    @property
+    def sent(self) -> float:
+        """When this one was."""
+
+    deadline: float
+
+    def send(
+        self, exchange: Any, request: RequestHead, target: bytes, own_fields: bytes, body: bytes, ended: bool
+    ) -> None:
+        """Begin a request, with what there is of its body; ``ended`` if that is all of it."""
+
+    def send_body(self, data: bytes) -> None:
+        """Send a piece of the request's body, not empty; or bytes of a tunnel."""
+
+    def end_request(self, trailers: Fields | None = None) -> None:
+        """The request is complete; in a tunnel: the client will send no more."""
+
+    def pause(self) -> None:
+        """Take no more of the response for now."""
+
+    def resume(self) -> None:
+        """Go on taking the response."""
+
+    def abandon(self) -> None:
+        """The exchange is over before its end."""
+
+    def close(self) -> None:
+        """It is not wanted."""
 
 
 class Upstream(Protocol):
@@ -23,7 +71,7 @@ class Upstream(Protocol):
     def acquire(self, exchange: Exchange, fresh: bool) -> None:
         """Answer with ``upstream_ready`` or ``upstream_failed``, at once or later; ``fresh``: not a reused one."""
 
-    def may_replay(self, connection: UpstreamConnection, replays: int) -> bool:
+    def may_replay(self, connection: Carrier, replays: int) -> bool:
         """Whether a request that may be sent again should be: ``connection`` ended before any byte of a response."""
 
     def forget(self, exchange: Exchange) -> None:
@@ -60,12 +108,12 @@ class Exchange:
         self._upstream = upstream
         self._target = target
         self._own_fields = own_fields
-        self._connection: UpstreamConnection | None = None
+        self._connection: Carrier | None = None
         self._early: list[bytes] = []
         """Pieces of the body that came before the upstream was ready: one read's worth at the most."""
         self._request_ended = request.framing == NO_BODY
         self._trailers: Fields | None = None
-        """What came with the body's end before the upstream was ready."""
+        """What came with the body's end."""
         self._replays = 0
         self._paused = False
         self.until_close = False
@@ -91,8 +139,7 @@ class Exchange:
         self._request_ended = True
         if self._connection is not None:
             self._connection.end_request(trailers)
-        else:
-            self._trailers = trailers
+        self._trailers = trailers
 
     def pause(self) -> None:
         """The client does not take more."""
@@ -131,7 +178,7 @@ class Exchange:
         """Whether the request may be sent a second time: idempotent, and none of its body gone already."""
         return self.request.framing == NO_BODY and self.request.method in IDEMPOTENT and not self.request.upgrade
 
-    def upstream_ready(self, connection: UpstreamConnection) -> None:
+    def upstream_ready(self, connection: Carrier) -> None:
         """An upstream connection is this exchange's, until it is told the end."""
         self._connection = connection
         early = b""
@@ -142,7 +189,11 @@ class Exchange:
             self._downstream.resume_request()  # before anything is sent that could pause it
             if self.request.expects_continue and not early:
                 self._downstream.send_continue()
-        connection.send(self, self.request, self._target, self._own_fields, early, self._request_ended)
+        trailers = self._trailers
+        whole = self._request_ended and not trailers
+        connection.send(self, self.request, self._target, self._own_fields, early, whole)
+        if trailers:
+            connection.end_request(trailers)
         record = self.request.record
         if record is not None:
             record.upstream = connection.address
@@ -152,7 +203,7 @@ class Exchange:
 
     # --- from the upstream's side ---
 
-    def upstream_unanswered(self, connection: UpstreamConnection, error: UpstreamError) -> None:
+    def upstream_unanswered(self, connection: Carrier, error: UpstreamError) -> None:
         """The connection ended before any byte of a response: closed while idle, or by an application that restarts."""
         self._connection = None
         if self.replayable and self._upstream.may_replay(connection, self._replays):
@@ -160,6 +211,22 @@ class Exchange:
             self._upstream.acquire(self, True)
         else:
             self.upstream_failed(error)
+
+    def upstream_refused(self, sent: bytes | None, error: UpstreamError) -> None:
+        """The upstream says that it has not looked at the request (RFC 9113 section 8.7), so it is sent to another.
+
+        ``sent`` is what went there of its body; None if that is gone.
+        """
+        self._connection = None
+        if sent is None or self._replays >= _REFUSALS:
+            self.upstream_failed(error)
+            return
+        self._replays += 1
+        if sent:
+            self._early.append(sent)
+        if not self._request_ended:
+            self._downstream.pause_request()
+        self._upstream.acquire(self, True)
 
     def upstream_failed(self, error: UpstreamError) -> None:
         """The exchange cannot come to its end."""

@@ -1,4 +1,6 @@
-"""Active health checks: an address is asked for a path, again and again, each time on a connection of its own."""
+"""Active health checks: an address is asked for a path, again and again, each time on a connection (HTTP/2: in a
+stream) of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from appliance import __version__
 from appliance.config import HealthCheck
 from appliance.errors import UpstreamError
 from appliance.http.message import Fields, RequestHead, ResponseHead
-from appliance.proxy.connection import UpstreamConnection
 from appliance.proxy.dial import LOCAL, Dial
+from appliance.proxy.exchange import Carrier
 from appliance.proxy.member import Member
 from appliance.proxy.pool import Pool
 
@@ -78,7 +80,7 @@ class _Check:
         self._check = check
         self._request = request
         self._ended: Callable[[str | None], None] | None = ended
-        self._connection: UpstreamConnection | None = None
+        self._connection: Carrier | None = None
         self._dial: Dial | None = None
         self._timer: IDelayedCall | None = None
         self._wrong = ""
@@ -115,8 +117,11 @@ class _Check:
         self._dial = None
         self._end(None if error.phase == LOCAL else str(error))
 
-    def _connected(self, connection: UpstreamConnection) -> None:
+    def _connected(self, connection: Carrier | None) -> None:
         self._dial = None
+        if connection is None:  # it has more to do than it can
+            self._end(None)
+            return
         self._connection = connection
         exchange: Any = self
         connection.send(exchange, self._request, self._request.target, _CLOSE, b"", True)
@@ -142,8 +147,12 @@ class _Check:
         self._connection = None
         self._end(self._wrong)
 
-    def upstream_unanswered(self, connection: UpstreamConnection, error: UpstreamError) -> None:
+    def upstream_unanswered(self, connection: Carrier, error: UpstreamError) -> None:
         """The connection ended before any byte of a response."""
+        self.upstream_failed(error)
+
+    def upstream_refused(self, sent: bytes | None, error: UpstreamError) -> None:
+        """It would not look at the request."""
         self.upstream_failed(error)
 
     def upstream_failed(self, error: UpstreamError) -> None:

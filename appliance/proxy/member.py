@@ -9,8 +9,8 @@ from twisted.logger import Logger
 
 from appliance.config import PassiveCheck
 from appliance.errors import UpstreamError
-from appliance.proxy.connection import UpstreamConnection
 from appliance.proxy.dial import CONNECT, LOCAL, Dial
+from appliance.proxy.exchange import Carrier
 from appliance.proxy.health import IN, OUT, TRIAL, Health
 from appliance.proxy.pool import Pool
 
@@ -39,7 +39,7 @@ class Owner(Protocol):
     def cooled(self, member: Member) -> None:
         """An address is due for its trial."""
 
-    def reached(self, member: Member, connection: UpstreamConnection) -> None:
+    def reached(self, member: Member, connection: Carrier) -> None:
         """An address accepts connections again; the first one."""
 
     def freed(self) -> None:
@@ -79,9 +79,8 @@ class Member:
 
     @property
     def busy(self) -> int:
-        """How many connections are in use or being opened."""
-        pool = self.pool
-        return pool.open - pool.idle + pool.dialling
+        """How much is being asked of it."""
+        return self.pool.busy
 
     @property
     def healthy(self) -> bool:
@@ -139,10 +138,11 @@ class Member:
             self.refused(error, dial.took)
         self._reconnect_later()
 
-    def _reached(self, connection: UpstreamConnection) -> None:
+    def _reached(self, connection: Carrier | None) -> None:
         self._dial = None
         self._accepts()
-        self._owner.reached(self, connection)
+        if connection is not None:
+            self._owner.reached(self, connection)
 
     def connected(self) -> None:
         """A connection was opened for a request."""
@@ -202,7 +202,7 @@ class Member:
         """Look at connections that become free only while somebody is interested: there are many."""
         self.pool.freed = self._freed if waiting or self.on_trial else None
 
-    def _freed(self, connection: UpstreamConnection | None) -> None:
+    def _freed(self, connection: Carrier | None) -> None:
         answered = connection is not None and 0 < connection.exchanges == connection.answers
         if answered and self._health.answered():
             self.log.info("{name}: {address} answers again", name=self._name, address=self.key)

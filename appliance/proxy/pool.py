@@ -15,7 +15,8 @@ from appliance.deadlines import Deadlines
 from appliance.errors import UpstreamError
 from appliance.immediate import connect_tcp, connect_unix
 from appliance.proxy.connection import UpstreamConnection
-from appliance.proxy.dial import Dial, UpstreamTls
+from appliance.proxy.dial import Dial, DialledConnection, SecureConnection, UpstreamTls
+from appliance.proxy.exchange import Carrier
 from appliance.proxy.hostnames import HostNames
 
 DIALS_AT_ONCE = 64
@@ -47,7 +48,7 @@ class Pool:
         self.tls = tls or (UpstreamTls(address.host, None) if address.tls else None)
         self.dialling = 0
         """How many connections are being opened."""
-        self.freed: Callable[[UpstreamConnection | None], None] | None = None
+        self.freed: Callable[[Carrier | None], None] | None = None
         """While somebody wants to know: called when a connection came back, was closed (with it) or dialled (None)."""
         self.blamed: Callable[[UpstreamError], None] | None = None
         """Called when a request failed by the upstream's fault."""
@@ -55,7 +56,7 @@ class Pool:
         self._most = max_connections
         self._turn = 0
         self._idle: list[UpstreamConnection] = []
-        self._all: set[UpstreamConnection] = set()
+        self._all: set[Any] = set()
         self._closing = False
 
     @property
@@ -67,6 +68,16 @@ class Pool:
     def idle(self) -> int:
         """How many of them wait for a request."""
         return len(self._idle)
+
+    @property
+    def busy(self) -> int:
+        """How much is being asked of it: connections in use or being opened."""
+        return len(self._all) - len(self._idle) + self.dialling
+
+    @property
+    def ready(self) -> bool:
+        """Whether one more request may be sent, at once or when a connection is open."""
+        return self.room or bool(self._idle)
 
     @property
     def room(self) -> bool:
@@ -84,7 +95,7 @@ class Pool:
         self._turn += 1
         return self._turn
 
-    def take_idle(self, probe: bool) -> UpstreamConnection | None:
+    def take_idle(self, probe: bool) -> Carrier | None:
         """An idle connection, if there is a good one.
 
         ``probe`` looks whether the upstream has closed it meanwhile: for requests that could not be sent again.
@@ -92,19 +103,23 @@ class Pool:
         now = self.deadlines.seconds()
         while self._idle:
             connection = self._idle.pop()
-            if connection.deadline > now and not (probe and _has_news(connection)):
+            if connection.deadline > now and not (probe and has_news(connection)):
                 return connection
             connection.close()
         return None
 
     def dial(
         self,
-        connected: Callable[[UpstreamConnection], None],
+        connected: Callable[[Any], None],
         failed: Callable[[UpstreamError], None],
         client: proxyprotocol.Connection | None = None,
     ) -> Dial:
         """A connection to be opened, whatever the bound; see Dial. ``client`` is whom it is for, if anybody."""
         return Dial(self, connected, failed, self._announce(client) if self._announce is not None else b"")
+
+    def build(self, dial: Dial) -> Any:
+        """The protocol of a connection that ``dial`` opens."""
+        return (DialledConnection if self.tls is None else SecureConnection)(dial)
 
     def connect(self, host: str, factory: Any, timeout: float) -> None:
         """Have the reactor connect to the UNIX socket, or to the port at ``host``, an IP address; see Dial."""
@@ -117,7 +132,7 @@ class Pool:
         else:
             connect_tcp(self.reactor, host, address.port, factory, timeout)
 
-    def opened(self, connection: UpstreamConnection) -> None:
+    def opened(self, connection: Any) -> None:
         """A connection stands."""
         self._all.add(connection)
         if not self.address.path:  # else Nagle holds a body's pieces, and messages, back for 40 ms each
@@ -128,7 +143,7 @@ class Pool:
         if self.freed is not None:
             self.freed(None)
 
-    def released(self, connection: UpstreamConnection) -> None:
+    def released(self, connection: Any) -> None:
         """See connection.Owner."""
         if self._closing or self._announce is not None:
             connection.close()
@@ -157,7 +172,7 @@ class Pool:
             connection.close()
 
 
-def _has_news(connection: UpstreamConnection) -> bool:
+def has_news(connection: Any) -> bool:
     """Whether an idle connection's socket has something to read: bytes nobody asked for, or its end."""
     transport = connection.transport
     handle = getattr(getattr(transport, "transport", transport), "socket", None)  # below TLS, where there is TLS

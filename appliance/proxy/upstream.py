@@ -16,9 +16,8 @@ from twisted.logger import Logger
 from appliance.config import Backend
 from appliance.deadlines import NEVER
 from appliance.errors import UpstreamError
-from appliance.proxy.connection import UpstreamConnection
 from appliance.proxy.dial import LOCAL, Dial
-from appliance.proxy.exchange import Exchange
+from appliance.proxy.exchange import Carrier, Exchange
 from appliance.proxy.member import Member
 from appliance.proxy.pool import Pool
 from appliance.proxy.selection import Balance, balance_named
@@ -78,7 +77,7 @@ class Upstream:
         attempt = self._attempts[exchange] = _Attempt(self, exchange)
         attempt.go(member)
 
-    def may_replay(self, connection: UpstreamConnection, replays: int) -> bool:
+    def may_replay(self, connection: Carrier, replays: int) -> bool:
         """See exchange.Upstream: an application that restarts closes idle connections, and then those it never took."""
         if not replays and connection.exchanges > 1:
             return True
@@ -122,7 +121,7 @@ class Upstream:
 
     def ready(self, exchange: Exchange) -> Member | None:
         """An address that accepts connections and may have one more; healthy ones first."""
-        ready = [member for member in self.members if member.accepting and (member.pool.room or member.pool.idle)]
+        ready = [member for member in self.members if member.accepting and member.pool.ready]
         ready = [member for member in ready if member.healthy] or ready
         return self._balance.choose(ready, exchange.client) if ready else None
 
@@ -144,7 +143,7 @@ class Upstream:
             self._trials.append(member)
         self._watch()
 
-    def reached(self, member: Member, connection: UpstreamConnection) -> None:
+    def reached(self, member: Member, connection: Carrier) -> None:
         """An address accepts connections again: the first one is for whoever waited longest."""
         if self._queue:
             connection.deadline = self._deadlines.seconds() + member.pool.timeouts.upstream_idle
@@ -299,10 +298,13 @@ class _Attempt:
         self._upstream.leave_queue(self)
         self.fail(self._upstream.refusal())
 
-    def _connected(self, connection: UpstreamConnection) -> None:
+    def _connected(self, connection: Carrier | None) -> None:
         self._dial = None
         assert self._member is not None
         self._member.connected()
+        if connection is None:
+            self.go(None)
+            return
         self._upstream.ended(self).upstream_ready(connection)
 
     def _failed(self, error: UpstreamError) -> None:

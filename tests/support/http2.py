@@ -33,6 +33,7 @@ END_STREAM, ACK, END_HEADERS, PADDED, PRIORITISED = 0x1, 0x1, 0x4, 0x8, 0x20
 Fields = Sequence[tuple[bytes, bytes]]
 
 GET = ((b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"example.com"), (b":path", b"/"))
+OK = ((b":status", b"200"),)
 POST = ((b":method", b"POST"), *GET[1:])
 
 
@@ -136,7 +137,8 @@ class Frames:
             fields: Any = list(map(tuple, self._decoder.decode(payload, raw=True)))
             self.fields.setdefault(stream, []).append(fields)
             assert all(name == name.lower() for name, _ in fields)
-            yield dict(fields).get(b":status", b"trailers").decode()
+            told = dict(fields)
+            yield (told.get(b":status") or told.get(b":path") or b"trailers").decode()
         elif kind == RST_STREAM:
             yield CODE_NAMES[struct.unpack(">L", payload)[0]]
         elif kind == GOAWAY:
@@ -158,6 +160,31 @@ class Frames:
         """Status, body, and whether it came to its end."""
         status = int(dict(self.fields[stream][-1])[b":status"])
         return status, self.bodies.get(stream, b""), stream in self.ended
+
+
+class Http2Application:
+    """The test's end of a connection that the appliance opened to an application, greeted unless ``hello`` is None."""
+
+    def __init__(self, peer: Peer, hello: bytes | None = b"") -> None:
+        self.peer = peer
+        self.frames = Frames()
+        opening = peer.take()
+        assert opening.startswith(PREFACE), opening
+        self.greeting = self.frames.feed(opening.removeprefix(PREFACE))
+        """What the appliance said first."""
+        if hello is not None:
+            self.peer.send(hello or settings())
+            self.acknowledged = self.read()
+            """What it said to our SETTINGS: its requests."""
+
+    def read(self) -> list[str]:
+        """The frames that came since the last call."""
+        return self.frames.feed(self.peer.take())
+
+    def ask(self, *sent: bytes) -> list[str]:
+        """Send, and read."""
+        self.peer.send(b"".join(sent))
+        return self.read()
 
 
 class Client:

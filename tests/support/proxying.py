@@ -16,6 +16,7 @@ from appliance.http.server import ServerConnection
 from appliance.ops.observer import RequestObserver
 from appliance.proxy import pool as pool_module
 from appliance.proxy.handler import ProxyHandler
+from appliance.proxy.http2pool import Http2Pool
 from appliance.proxy.pool import Pool
 from appliance.proxy.proxied import Proxied
 from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
@@ -89,6 +90,8 @@ class Proxy:
         address = UpstreamAddress(path=place) if place.startswith("/") else UpstreamAddress(host, int(port))
         backend = self.backend
         bound, send_proxy = backend.max_connections, backend.send_proxy
+        if backend.http2:
+            return Http2Pool(self.network, address, self.deadlines, self.timeouts, max_connections=bound)
         return Pool(self.network, address, self.deadlines, self.timeouts, max_connections=bound, send_proxy=send_proxy)
 
     @property

@@ -112,7 +112,7 @@ def test_upstreams(given: str, address: UpstreamAddress) -> None:
     [
         ("127.0.0.1:8000", 'as in "http://127.0.0.1:8000"'),
         ("localhost", 'as in "http://localhost"'),
-        ("ftp://app", "must begin with http://, https:// or unix:"),
+        ("ftp://app", "must begin with http://, https://, h2c:// or unix:"),
         ("http://user:secret@app", "must not hold a user or password"),
         ("http://app:80/", 'write "http://app:80"; to take off a path, use strip_prefix'),
         ("http://app/a@b", 'write "http://app"'),
