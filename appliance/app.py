@@ -47,6 +47,7 @@ from appliance.ops.watching import Watch
 from appliance.proxy.assembly import Assembly
 from appliance.proxy.handler import ProxyHandler, RedirectHandler
 from appliance.proxy.routing import RouteTable
+from appliance.proxy.trust import TrustedProxies
 from appliance.store import CertificateStore, Defer
 from appliance.tls.context import HTTP_1_1, HTTP_2, check_loads
 from appliance.tls.endpoint import PlainListening, TlsListening
@@ -136,12 +137,13 @@ def build(
     http2 = configuration.listen.http2
     tls_challenges = TlsAlpnChallenges(now)
     certificates = SniMap(tls_challenges, protocols=(HTTP_2, HTTP_1_1) if http2 else (HTTP_1_1,))
-    trusted = tuple(ip_network(network) for network in configuration.trusted_proxies)
-    admission = _admission(reactor, configuration.limits, trusted)
+    proxies = TrustedProxies(map(ip_network, configuration.trusted_proxies))
+    admission = _admission(reactor, configuration.limits, proxies.networks)
     applications = Applications(reactor, deadlines, configuration.timeouts)
     applications.apply(applications.prepare(configuration.sites), configuration.timeouts)
-    handler = ProxyHandler(RouteTable({}), challenges, served_certificate, trusted, watch.request_id)
-    Assembly(handler).serve(configuration.sites, applications.upstreams)
+    handler = ProxyHandler(RouteTable({}), challenges, served_certificate, proxies, watch.request_id)
+    assembly = Assembly(handler, proxies, reactor.seconds, defer)
+    assembly.serve(configuration.sites, applications.upstreams)
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
     operating = Operating(reactor, configuration, now, certificates, challenges, store, defer)
     issuers = Issuers(reactor, configuration.state_dir, [*responders, challenges, tls_challenges], now, defer)

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from appliance.alarmconfig import Alarm, Export
 from appliance.dnsconfig import Dns
 from appliance.opsconfig import AccessLog, Log, Metrics
+from appliance.siteconfig import Hsts, Redirect, Respond, Rules
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
@@ -81,13 +82,24 @@ class Backend:
 
 @frozen
 class Route:
-    """A path prefix of a site and the application behind it."""
+    """A path prefix of a site and what answers below it: exactly one of upstreams, redirect and respond."""
 
     path: str
     """Begins with ``/``; matches on path-segment boundaries; ``/`` matches all."""
-    upstreams: tuple[UpstreamAddress, ...]
+    upstreams: tuple[UpstreamAddress, ...] = ()
     strip_prefix: bool = False
     backend: Backend = Backend()
+    redirect: Redirect | None = None
+    respond: Respond | None = None
+    rules: Rules = field(factory=Rules)
+    """Beside the site's."""
+
+    @property
+    def answer(self) -> str:
+        """What answers below the path, in a few words."""
+        if self.redirect is not None:
+            return f"{self.redirect.status} {self.redirect.to}"
+        return " ".join(map(str, self.upstreams)) if self.respond is None else str(self.respond.status)
 
 
 @frozen
@@ -112,6 +124,12 @@ class Site:
     """Copies of the certificate for other programs."""
     deploy_hook: tuple[str, ...] = ()
     """A program and its arguments, run once for each new certificate in service."""
+    redirect_to: str | None = None
+    """The one of the names that requests for all others are sent to; None: all are served alike."""
+    hsts: Hsts | None = None
+    maintenance: bool = False
+    """Whether requests are answered with 503 in place of what the routes say."""
+    rules: Rules = field(factory=Rules)
 
     @property
     def name(self) -> str:

@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from appliance import alarmconfigfile, values
 from appliance.acme import keys
 from appliance.alarmconfig import Export
 from appliance.alarmconfigfile import ALARM, EXPORT
+from appliance.backendconfigfile import BACKEND, UPSTREAMS
 from appliance.config import (
     LETS_ENCRYPT,
     Acme,
-    Backend,
     CertificateAuthority,
     Configuration,
     ExternalAccount,
-    HealthCheck,
     Limits,
     Listen,
-    PassiveCheck,
     Route,
     Site,
     Timeouts,
-    UpstreamAddress,
 )
 from appliance.dnsconfig import Dns
 from appliance.dnsconfigfile import DNS
@@ -41,6 +38,18 @@ from appliance.errors import ConfigurationError, Mistake
 from appliance.filesconfigfile import error_pages
 from appliance.opsconfigfile import ACCESS_LOG, LOG, METRICS
 from appliance.schema import Document, KeyPath, Many, Place, Reader, Refused, Table, unique
+from appliance.siteconfig import Hsts, Rules
+from appliance.siteconfigfile import (
+    ANSWERED_BY,
+    ANSWERS,
+    HSTS,
+    RULES,
+    answered,
+    check_names,
+    edits_hsts,
+    take_rules,
+    twice,
+)
 from appliance.tomllines import locate
 
 DEFAULT_FILE = Path("/etc/appliance/appliance.toml")
@@ -61,7 +70,6 @@ WHY_AGREE = "a CA issues certificates only to those who agree to its terms of se
 def _site(
     place: Place,
     names: tuple[str, ...],
-    upstream: tuple[UpstreamAddress, ...] = (),
     route: tuple[Route, ...] = (),
     issuer: tuple[str, ...] = (),
     profile: str | None = None,
@@ -70,33 +78,48 @@ def _site(
     dns: Dns | None = None,
     export: Export | None = None,
     deploy_hook: tuple[str, ...] = (),
-    **backend: Any,
+    redirect_to: str | None = None,
+    hsts: Hsts | None = None,
+    maintenance: bool = False,
+    **given: Any,
 ) -> Site:
-    """Join the short form, ``upstream``, and the long one, ``[[site.route]]``."""
-    if not upstream and not route:
+    """Join the short form, ``upstream`` or another answer, and the long one, ``[[site.route]]``."""
+    rules = take_rules(given)
+    if not (given.keys() & ANSWERED_BY) and not route:
         raise Refused('needs an upstream, as in upstream = "http://127.0.0.1:8000", or a [[site.route]]')
-    if upstream and any(each.path == "/" for each in route):
-        place.at("upstream").note('is what "/" goes to, and a route for "/" is there too: leave one of them out')
-    for key in backend if not upstream else ():
+    own = next((key for key in ANSWERED_BY if key in given), None)
+    if own is not None and any(each.path == "/" for each in route):
+        place.at(own).note('is what "/" goes to, and a route for "/" is there too: leave one of them out')
+    routes = route if own is None else (*route, answered(place, "/", given, False, Rules()))
+    for key in given if own is None else ():
         place.at(key).note("is about the site's own upstream, which it has not: put it into a [[site.route]]")
-    routes = (*route, Route("/", upstream, backend=_backend(upstream, **backend))) if upstream else route
     if dns is not None and challenge not in (None, DNS_01):
         place.at("dns").note(f'is for challenge = "{DNS_01}", and this site has "{challenge}": leave one of them out')
     challenge = challenge or (DNS_01 if dns is not None else None)
-    return Site(names, routes, issuer, profile, key_type, challenge, dns, export, deploy_hook)
+    check_names(place, names, redirect_to)
+    if hsts is not None and any(map(edits_hsts, (rules, *(each.rules for each in route)))):
+        place.at("hsts").note("is set here and among the response_headers: leave one of them out")
+    if rules.basic_auth is False:
+        place.at("basic_auth").note("false is for a route of a site that has it: leave it out")
+    return Site(
+        names,
+        routes,
+        issuer,
+        profile,
+        key_type,
+        challenge,
+        dns,
+        export,
+        deploy_hook,
+        redirect_to,
+        hsts,
+        maintenance,
+        rules,
+    )
 
 
-def _route(path: str, upstream: tuple[UpstreamAddress, ...], strip_prefix: bool = False, **backend: Any) -> Route:
-    return Route(path, upstream, strip_prefix, _backend(upstream, **backend))
-
-
-def _backend(upstream: Iterable[UpstreamAddress], upstream_ca_file: Path | None = None, **others: Any) -> Backend:
-    backend = Backend(ca_file=upstream_ca_file, **others)
-    if backend.send_proxy and (backend.http2 or any(address.http2 for address in upstream)):
-        raise Refused(
-            "has send_proxy, about one client, and HTTP/2, where many share a connection: leave one of them out"
-        )
-    return backend
+def _route(place: Place, path: str, strip_prefix: bool = False, **given: Any) -> Route:
+    return answered(place, path, given, strip_prefix, take_rules(given))
 
 
 def _external_account(
@@ -141,7 +164,10 @@ def _configuration(place: Place, site: tuple[Site, ...], **others: Any) -> Confi
     ]
     for where, key, message in unprovable:
         where.at(key).note(message)
-    if unknown or unprovable:
+    clashes = [] if configuration.access_log is None else list(twice(site, configuration.access_log.request_id_header))
+    for path in clashes:
+        Place(place.document, path).note("is about the request_id_header of [access_log], which is set there")
+    if unknown or unprovable or clashes:
         raise Refused
     return configuration
 
@@ -165,59 +191,26 @@ def _agreed(value: object, place: Place) -> bool:
     return True
 
 
-WEIGHTED = Table(
-    {"url": values.upstream, "weight": values.whole(1, 1000)},
-    lambda url, weight=1: evolve(url, weight=weight),
-    required={"url": 'where the application listens, as in {url = "http://127.0.0.1:8000", weight = 2}'},
-)
-
-
-def _upstream(value: object, place: Place) -> UpstreamAddress:
-    return WEIGHTED(value, place) if isinstance(value, Mapping) else values.upstream(value, place)
-
-
 KEY_TYPE = values.one_of(*keys.TYPES)
 
-UPSTREAMS = Many(unique(_upstream, depth=-1), or_one=True)
 ENDPOINTS = Many(unique(values.endpoint), or_one=True)
-
-HEALTH_CHECK = Table(
-    {
-        "path": values.request_target,
-        "interval": values.seconds,
-        "timeout": values.seconds,
-        "status": Many(unique(values.whole(200, 599), depth=-1), or_one=True),
-    },
-    HealthCheck,
-    required={"path": 'what to ask for, as in path = "/health"'},
-)
-
-PASSIVE_CHECK = Table(
-    {"failures": values.whole(0, 1000), "window": values.seconds, "cool_down": values.seconds},
-    PassiveCheck,
-)
-
-BACKEND: dict[str, Reader[Any]] = {
-    "balance": values.one_of("round_robin", "least_connections", "random_two", "client_hash"),
-    "try_for": values.patience,
-    "max_waiting": values.whole(0, 100_000),
-    "max_connections": values.whole(1, 100_000),
-    "upstream_ca_file": values.certificates_file,
-    "http2": values.boolean,
-    "send_proxy": values.one_of("v1", "v2"),
-    "health_check": HEALTH_CHECK,
-    "passive_check": PASSIVE_CHECK,
-}
 
 ROUTE = Table(
     {
         "path": unique(values.route_path, depth=2),
         "upstream": UPSTREAMS,
         "strip_prefix": values.boolean,
+        **ANSWERS,
         **BACKEND,
+        **RULES,
     },
     _route,
-    required={"path": 'what the requests\' paths begin with, as in path = "/api"', "upstream": "where they go"},
+    required={
+        "path": 'what the requests\' paths begin with, as in path = "/api"',
+        "upstream": f"where they go, or {' or '.join(ANSWERS)} in its place",
+    },
+    at_place=True,
+    instead={"upstream": ANSWERS},
 )
 
 SITE = Table(
@@ -232,7 +225,12 @@ SITE = Table(
         "deploy_hook": alarmconfigfile.command,
         "upstream": UPSTREAMS,
         "route": Many(ROUTE),
+        "redirect_to": values.site_name,
+        "hsts": HSTS,
+        "maintenance": values.boolean,
+        **ANSWERS,
         **BACKEND,
+        **RULES,
     },
     _site,
     required={"names": 'the site\'s domain names, as in names = ["example.com"]'},

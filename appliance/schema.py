@@ -1,13 +1,13 @@
 """Reads a tree of plain values, as TOML gives it, into classes, and notes every mistake, not only the first.
 
 A *reader* is called with a value and its :class:`Place`, and returns what the value means or raises :class:`Refused`.
-Readers are put together from smaller ones: :class:`Table`, :class:`Many`, :func:`unique`.
+Readers are put together from smaller ones: :class:`Table`, :class:`Many`, :class:`Either`, :func:`unique`.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -102,6 +102,8 @@ class Table(Generic[T]):
     required: Mapping[str, str] = field(factory=dict)
     """The keys that must be there, each with a word on what it is for."""
     at_place: bool = False
+    instead: Mapping[str, Collection[str]] = field(factory=dict)
+    """For required keys: others that may stand in their place."""
 
     def __call__(self, value: object, place: Place) -> T:
         """Read every key; ``build`` is only called when nothing is wrong in this table or below it."""
@@ -120,7 +122,9 @@ class Table(Generic[T]):
 
     def _check_keys(self, given: Mapping[str, object], place: Place) -> None:
         """Note keys that are unknown, and keys that are missing unless an unknown one looks like them."""
-        missing = dict(self.required)
+        missing = {
+            key: purpose for key, purpose in self.required.items() if not given.keys() & self.instead.get(key, ())
+        }
         for key in given:
             missing.pop(key, None)
             if key not in self.keys:
@@ -162,6 +166,18 @@ class Many(Generic[T]):
         return tuple(results)
 
 
+@frozen
+class Either(Generic[T]):
+    """Reads a table where there is one, and with ``short`` anything else in its place."""
+
+    short: Reader[T]
+    table: Table[T]
+
+    def __call__(self, value: object, place: Place) -> T:
+        """Read what is there."""
+        return self.table(value, place) if isinstance(value, Mapping) else self.short(value, place)
+
+
 def unique(reader: Reader[T], depth: int = 0) -> Reader[T]:
     """Refuse a value that stands twice in one table: the one that ``path[:depth]`` leads to."""
 
@@ -179,6 +195,8 @@ def key_paths(reader: Reader[Any], above: tuple[str, ...] = ()) -> Iterator[tupl
     """Every key a schema knows, by its path without positions: ``("site", "route", "path")``."""
     if isinstance(reader, Many):
         yield from key_paths(reader.item, above)
+    elif isinstance(reader, Either):
+        yield from key_paths(reader.table, above)
     elif isinstance(reader, Table):
         for key, below in reader.keys.items():
             yield (*above, key)

@@ -34,7 +34,7 @@ _EXPLANATIONS = {
     500: "Something went wrong here.",
     501: "The request method is not known here.",
     502: "The application behind this site did not answer properly.",
-    503: "This server is too busy at the moment.",
+    503: "This site cannot be served at the moment. Please come back in a while.",
     504: "The application behind this site did not answer in time.",
     505: "Only HTTP/1.0 and HTTP/1.1 are spoken here.",
 }

@@ -221,6 +221,9 @@ class Stream(ServerStream):
         """Begin the response. It is held back until `send_body`, `end` or `flush`, to go out with it."""
         self._awaited = False
         self._head = response
+        request = self._request
+        if isinstance(request, RequestHead) and request.response_edit is not None:
+            request.response_edit.apply(response)
         if self._record is not None:
             self._record.status = response.status
             self._record.answered = self._connection.deadlines.seconds()
@@ -273,7 +276,7 @@ class Stream(ServerStream):
     def answer(self, page: tuple[ResponseHead, bytes]) -> None:
         """Answer the request on the spot, with ``(head, body)`` of `pages`."""
         head, body = page
-        if isinstance(self._request, RequestHead) and self._request.method == b"HEAD":
+        if body and isinstance(self._request, RequestHead) and self._request.method == b"HEAD":
             head.stated_length, head.framing, body = len(body), NO_BODY, b""
         self.send_head(head)
         if body:

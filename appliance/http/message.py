@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from appliance.http.record import Record
@@ -71,6 +71,13 @@ class Head:
         self._fields = None
 
 
+class Edit(Protocol):
+    """Changes header fields, none of which are this connection's own."""
+
+    def apply(self, head: Head) -> None:
+        """Change those of ``head``."""
+
+
 class RequestHead(Head):
     """A request, refused already if anything about it was doubtful.
 
@@ -87,6 +94,7 @@ class RequestHead(Head):
         "method",
         "open_ended",
         "record",
+        "response_edit",
         "takes_trailers",
         "target",
         "upgrade",
@@ -118,6 +126,8 @@ class RequestHead(Head):
         """Whether it may go on for ever, silent or not: a remote call that an application took over HTTP/2."""
         self.record: Record | None = None
         """Where to note what becomes of it, if anybody wants to know."""
+        self.response_edit: Edit | None = None
+        """What is to be done to the header fields of the final response, whoever gives it."""
 
     @property
     def path(self) -> bytes:

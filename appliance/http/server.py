@@ -450,6 +450,8 @@ class ServerConnection:
         self._awaited = False
         if self._record is not None:
             self._record.status = response.status
+        if request.response_edit is not None:
+            request.response_edit.apply(response)
         framing = response.framing
         if framing == NO_BODY and response.stated_length is None:
             _state_length(response, request.method)
@@ -542,7 +544,7 @@ class ServerConnection:
         request = self._request
         assert request is not None
         head, body = page
-        if request.method == b"HEAD":
+        if body and request.method == b"HEAD":
             head.stated_length, head.framing, body = len(body), NO_BODY, b""
         self.send_head(head)
         if body:

@@ -13,7 +13,7 @@ from appliance import __version__
 from appliance.config import Site
 from appliance.configfile import DEFAULT_FILE, load
 from appliance.errors import ConfigurationError
-from appliance.ops import authorities, checkapp, examining, importing, keeping, listing, logs, running
+from appliance.ops import authorities, checkapp, examining, hashing, importing, keeping, listing, logs, running
 from appliance.ops.terminal import BAD_CONFIGURATION, EXIT_STATUS, FAILED, OK, add_command, add_json, print_json
 
 EXAMPLES = f"""\
@@ -71,7 +71,7 @@ def _plain(site: Site) -> dict[str, object]:
 
 def _summary(site: Site) -> str:
     """One line: the names, and where each path goes, as in ``a.example, b.example: / -> http://127.0.0.1:8000``."""
-    routes = (f"{route.path} -> {' '.join(map(str, route.upstreams))}" for route in site.routes)
+    routes = (f"{route.path} -> {route.answer}" for route in site.routes)
     return f"{', '.join(site.names)}: {'; '.join(routes)}"
 
 
@@ -98,4 +98,5 @@ def _parser() -> argparse.ArgumentParser:
     keeping.add(commands)
     checkapp.add(commands)
     importing.add(commands)
+    hashing.add(commands)
     return parser

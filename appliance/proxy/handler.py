@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Protocol
 
 from appliance.http import pages
@@ -13,10 +12,9 @@ from appliance.http.message import RequestHead
 from appliance.http.serving import Client, Exchange
 from appliance.proxy.routing import RouteTable, SiteRoutes
 from appliance.proxy.target import Target
+from appliance.proxy.trust import TrustedProxies
 
 _CHALLENGE_PREFIX = b"/.well-known/acme-challenge/"
-
-Network = IPv4Network | IPv6Network
 
 
 class Challenges(Protocol):
@@ -97,14 +95,14 @@ class ProxyHandler:
         routes: RouteTable[Target],
         challenges: Challenges,
         served: Callable[[Any], Served | None],
-        trusted_proxies: tuple[Network, ...] = (),
+        proxies: TrustedProxies | None = None,
         request_id: RequestId | None = None,
     ) -> None:
         self.errors = ErrorPages()
         self.routes = routes
         self._challenges = challenges
         self._served = served
-        self._trusted = trusted_proxies
+        self._proxies = proxies or TrustedProxies()
         self._request_id = request_id
 
     def handle(self, connection: Client, request: RequestHead) -> Exchange | None:
@@ -124,7 +122,7 @@ class ProxyHandler:
             connection.fail(404)
             return None
         origin = memo.origin
-        if request.forwarding and self._trusts(connection.client):
+        if request.forwarding and connection.client in self._proxies:
             origin = origin_fields(
                 connection.client, connection.scheme, request.authority, connection.port, request.forwarding
             )
@@ -146,9 +144,3 @@ class ProxyHandler:
         memo = _Memo(request.authority, self.routes, site, origin)
         connection.memo = memo
         return memo
-
-    def _trusts(self, client: str) -> bool:
-        if not self._trusted or not client:
-            return False
-        address = ip_address(client)
-        return any(address in network for network in self._trusted)

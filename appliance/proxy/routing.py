@@ -68,3 +68,7 @@ class RouteTable(Generic[Target]):
         if site is None:
             site = self._sites.get(b"*." + host.partition(b".")[2])
         return site
+
+    def changed(self, sites: Mapping[bytes, SiteRoutes[Target]]) -> RouteTable[Target]:
+        """A table in which these replace those of the same names."""
+        return RouteTable({**self._sites, **sites})

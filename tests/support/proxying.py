@@ -20,6 +20,7 @@ from appliance.proxy.http2pool import Http2Pool
 from appliance.proxy.pool import Pool
 from appliance.proxy.proxied import Proxied
 from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
+from appliance.proxy.trust import TrustedProxies
 from appliance.proxy.upstream import IMPATIENT, Upstream
 from tests.support.transports import Network, Peer
 
@@ -78,7 +79,7 @@ class Proxy:
             RouteTable({HOST: SiteRoutes("example.com", entries), b"other.example": SiteRoutes("other", entries)}),
             Challenges(),
             lambda transport: Certificate("example.com"),
-            tuple(ip_network(network) for network in trusted),
+            TrustedProxies(ip_network(network) for network in trusted),
         )
 
     def _upstream(self, places: str) -> Upstream:
