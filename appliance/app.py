@@ -175,6 +175,7 @@ def build(
         watch.traffic,
     )
     watch.attach(cast(Any, renewal), lambda: applications.upstreams.values(), lambda: admission.refused)
+    watch.add_status_page(operating.status, operating.commands)
     draining = Draining(reactor, [http.clients, https.clients])
     appliance = Appliance(
         certificates,

@@ -28,11 +28,10 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from appliance.errors import ApplianceError, StoreError
 from appliance.ops import controlsocket
+from appliance.ops.boundedrequest import MAX_BODY, BoundedRequest
 from appliance.ops.controlsocket import ListeningSocket
 
 VERSION = "v1"
-MAX_BODY = 64 * 1024
-"""Bytes of a command's arguments."""
 MAX_CONNECTIONS = 32
 IDLE_TIMEOUT = 60
 
@@ -62,7 +61,7 @@ class ControlService(Service):
         self._reactor = reactor
         self._state_dir = state_dir
         timing: Any = {"timeout": IDLE_TIMEOUT, "reactor": reactor}
-        site: Any = Site(_Commands(commands), requestFactory=_BoundedRequest, **timing)
+        site: Any = Site(_Commands(commands), requestFactory=BoundedRequest, **timing)
         site.displayTracebacks = False
         site.noisy = False
         self._connections: Any = _Connections(site)  # type: ignore[no-untyped-call]
@@ -126,18 +125,6 @@ class _Port(unix.Port):
     def connectionLost(self, reason: Failure) -> None:
         """See IReadDescriptor."""
         tcp.Port.connectionLost(self, reason)
-
-
-class _BoundedRequest(Request):
-    """Keeps no more of a body than tells that it is too large."""
-
-    _kept = 0
-
-    def handleContentChunk(self, data: bytes) -> None:
-        room = MAX_BODY + 1 - self._kept
-        self._kept += min(room, len(data))
-        if room > 0:
-            super().handleContentChunk(data[:room])  # type: ignore[no-untyped-call]
 
 
 class _Commands(Resource):

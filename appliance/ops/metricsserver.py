@@ -22,6 +22,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from appliance.errors import ListenError
+from appliance.ops.boundedrequest import BoundedRequest
 
 IDLE_TIMEOUT = 60
 """Seconds that a connection may be silent."""
@@ -52,10 +53,15 @@ class InnerListener(Service):
         self._endpoints = tuple(endpoints)
         root = _Root(pages, public)
         timing: Any = {"timeout": IDLE_TIMEOUT, "reactor": reactor}
-        self._site: Any = Site(root, **timing)
+        self._root = root
+        self._site: Any = Site(root, requestFactory=BoundedRequest, **timing)
         self._site.displayTracebacks = False
         self._site.noisy = False
         self.ports: list[IListeningPort] = []
+
+    def add(self, path: bytes, page: Resource) -> None:
+        """One more page."""
+        self._root.putChild(path, page)
 
     def startService(self) -> None:
         """Open the endpoints; raises ListenError if one cannot be."""
@@ -89,8 +95,10 @@ class _Root(Resource):
         """See Resource."""
         for name, value in SECURITY.items():
             request.setHeader(name, value)
-        inner = self._public or isinstance(request.getHost(), UNIXAddress)
-        if not inner and not is_local(request.getHeader(b"host") or b""):
+        host = request.getHeader(b"host") or b""
+        # A socket's file may be what ``ssh -L`` leads a browser to. Whatever is no name with a dot is nobody's DNS.
+        by_socket = isinstance(request.getHost(), UNIXAddress) and b"." not in host
+        if not (self._public or by_socket or is_local(host)):
             return _Refusal(421, b"This is to be asked for by its address, or as localhost.\n")
         if path not in self.children or request.postpath:
             return _Refusal(404, b"There is nothing here.\n")

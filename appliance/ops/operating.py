@@ -128,6 +128,11 @@ class Operating(MultiService):
         traffic = self._traffic.site(report.site) if self._traffic is not None else None
         return Extra(upstreams, self.installer.known(report.site), concern.text if concern is not None else "", traffic)
 
+    def status(self) -> Document:
+        """See ``Operations.status``; only once attached."""
+        assert self.operations is not None
+        return self.operations.status()
+
     def _load(self) -> Document | None:
         return self._traffic.total() if self._traffic is not None else None
 

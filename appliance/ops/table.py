@@ -98,7 +98,7 @@ def troubles(site: Document) -> list[str]:
     found = []
     problem = site["problem"]
     if problem:
-        if problem["message"]:
+        if problem["message"] and problem["message"] not in site["alarm"]:
             found.append(f"the last order failed: {problem['message']}")
         found += [f"{each['name']} is left out: {each['detail']} {each['advice']}" for each in problem["names"]]
     if not site["saved"]:
@@ -107,8 +107,11 @@ def troubles(site: Document) -> list[str]:
         found.append(site["alarm"])
     if site["wire"]["problem"]:
         found.append(f"what is served is not what is stored: {site['wire']['problem']}")
-    if site["export"]:
+    if site["export"] and site["export"] != site["alarm"]:
         found.append(site["export"])
+    for upstream in site["upstreams"]:
+        if upstream["state"] == "out":
+            found.append(f"{upstream['address']} is out: {upstream['reason']} See whether the application runs there.")
     return found
 
 
@@ -121,6 +124,13 @@ def span(length: timedelta) -> str:
     if hours:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def duration(seconds: float | None) -> str:
+    """A short time: ``35 ms``, ``1.20 s``; nothing for None."""
+    if seconds is None:
+        return ""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 def _head(status: Document) -> Text:

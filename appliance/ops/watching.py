@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,12 +18,16 @@ from appliance.ops import metricscollector
 from appliance.ops.accesslog import AccessLog
 from appliance.ops.accesslogline import CombinedLine, JsonLine, Line
 from appliance.ops.accesslogredact import Redactor
+from appliance.ops.buttons import Panel
+from appliance.ops.control import Command
 from appliance.ops.logfile import LogFile
 from appliance.ops.metricscollector import Clients, Sources, Upstream
 from appliance.ops.metricscounts import Counts
 from appliance.ops.metricsserver import InnerListener, MetricsPage
 from appliance.ops.metricssurvey import Renewals, Survey
 from appliance.ops.observer import RequestObserver
+from appliance.ops.status import Document
+from appliance.ops.statusserver import Press, StatusPage
 from appliance.ops.traffic import TICK, Traffic
 from appliance.opsconfig import AccessLog as AccessLogSettings
 from appliance.opsconfig import Metrics as MetricsSettings
@@ -92,6 +96,7 @@ class Watch(MultiService):
         if configuration.metrics is not None:
             self._make_metrics(configuration.metrics)
         self.observer = self._make_observer(configuration.access_log)
+        self._settings = configuration.metrics
 
     def attach(
         self, renewals: Renewals, upstreams: Callable[[], Collection[Upstream]], refused: Callable[[], int]
@@ -101,6 +106,14 @@ class Watch(MultiService):
             self.sources.survey.attach(renewals)
             self.sources.upstreams = upstreams
             self.sources.refused = refused
+
+    def add_status_page(self, status: Callable[[], Document], commands: Mapping[str, Command]) -> None:
+        """Have the status page beside the metrics: ``status`` makes its document, ``commands`` are for its buttons."""
+        settings = self._settings
+        if self.listener is not None and settings is not None and not settings.public:
+            panel = Panel(self._reactor, self._now, commands, settings.buttons)
+            self.listener.add(b"", StatusPage(status, panel))
+            self.listener.add(b"press", Press(status, panel))
 
     def add_clients(self, name: str, clients: Clients) -> None:
         """Say who knows the connections of one kind of listener, ``http`` or ``https``."""

@@ -17,7 +17,8 @@ from twisted.logger import globalLogPublisher
 
 from appliance.errors import ApplianceError, StoreError
 from appliance.ops import controlsocket
-from appliance.ops.control import MAX_BODY, MAX_CONNECTIONS, Arguments, Command, ControlService, flag, text
+from appliance.ops.boundedrequest import MAX_BODY
+from appliance.ops.control import MAX_CONNECTIONS, Arguments, Command, ControlService, flag, text
 from appliance.ops.controlclient import CommandFailedError, NotRunningError, act, ask
 from tests.support.loop import Loop, loop
 
