@@ -250,6 +250,8 @@ SERVICES = [
     "appliance.ops.operating",
     "appliance.ops.operations",
     "appliance.ops.rehearsal",
+    "appliance.ops.reloadcommand",
+    "appliance.ops.reloading",
     "appliance.ops.running",
     "appliance.ops.statuspage",
     "appliance.ops.statusserver",
@@ -257,7 +259,7 @@ SERVICES = [
 ]
 """What runs from start to stop, and the commands."""
 
-COMPOSITION = ["appliance.app"]
+COMPOSITION = ["appliance.app", "appliance.configured"]
 """Where the parts meet."""
 
 COMMANDS = ["appliance.demo", "appliance.ending", "appliance.tap", "appliance.__main__"]

@@ -84,6 +84,15 @@ class Installer:
     def install(self, site: str, names: Sequence[str], certificate: Certificate) -> None:
         """As ``SniMap.swap``; what follows is done in turns to come and never fails it."""
         self._certificates.swap(site, names, certificate)
+        self._look_after(site, names, certificate)
+
+    def pass_on(self, site: str, names: Sequence[str]) -> None:
+        """Do again what follows a swap: others get the certificate than did before."""
+        served = self._certificates.served(site)
+        if served is not None:
+            self._look_after(site, [name for name in names if served.covers(name)], served.certificate)
+
+    def _look_after(self, site: str, names: Sequence[str], certificate: Certificate) -> None:
         self._give_up(site)
         look = len(self._waiting) < MOST_LOOKS
         if look or (self._deploy is not None and self._deploy.wants(site)):

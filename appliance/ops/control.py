@@ -4,7 +4,8 @@
 
 ``GET /v1/NAME`` asks, ``POST /v1/NAME`` with a JSON object acts. An answer is a JSON object; one that is not 200 has
 an ``error`` in words: 400 for what makes no sense, 404 for a command that is not known, 409 for what cannot be done,
-500 for a fault of ours. An action goes on when whoever asked for it goes away.
+422 for mistakes in a configuration, which are its ``mistakes``, 500 for a fault of ours. An action goes on when whoever
+asked for it goes away.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 from twisted.application.service import Service
 from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -26,7 +27,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from appliance.errors import ApplianceError, StoreError
+from appliance.errors import ApplianceError, ConfigurationError, StoreError
 from appliance.ops import controlsocket
 from appliance.ops.boundedrequest import MAX_BODY, BoundedRequest
 from appliance.ops.controlsocket import ListeningSocket
@@ -159,6 +160,8 @@ class _Commands(Resource):
             return 200, result if isinstance(result, Mapping) else await result
         except BadRequestError as error:
             return 400, {"error": str(error)}
+        except ConfigurationError as error:
+            return 422, _mistakes(error)
         except ApplianceError as error:
             return 409, {"error": str(error)}
         except Exception as error:
@@ -198,6 +201,10 @@ def flag(arguments: Arguments, name: str) -> bool:
     if not isinstance(value, bool):
         raise BadRequestError(f"the argument {name} must be true or false")
     return value
+
+
+def _mistakes(error: ConfigurationError) -> Mapping[str, Any]:
+    return {"error": str(error), "mistakes": [asdict(mistake) for mistake in error.mistakes]}
 
 
 def _send(request: Request, status: int, answer: Mapping[str, Any]) -> None:

@@ -38,8 +38,17 @@ def view(status: Document) -> Group:
         for site in status["sites"]
         for line in (*_under_way(site), *troubles(site))
     ]
-    complaints = [Text(complaint, style="red") for complaint in status.get("complaints", ())]
+    complaints = [Text(complaint, style="red") for complaint in (*status.get("complaints", ()), *_reload(status))]
     return Group(_head(status), table, *below, *complaints)
+
+
+def _reload(status: Document) -> list[str]:
+    """What was wrong with the configuration that was read last; the one before it is in force."""
+    told = status.get("configuration")
+    if not told or not told["error"]:
+        return []
+    first = f"the last reload failed ({_utc(told['failed'])}); what was read at {_utc(told['loaded'])} is in force:"
+    return [first, *(f"  {line}" for line in told["error"].splitlines())]
 
 
 def _under_way(site: Document) -> list[str]:
