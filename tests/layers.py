@@ -70,6 +70,7 @@ PURE = [
     "appliance.http.http2headers",
     "appliance.http.http2hpack",
     "appliance.http.http2messages",
+    "appliance.http.http2priority",
     "appliance.http.http2server",
     "appliance.http.message",
     "appliance.http.negotiation",

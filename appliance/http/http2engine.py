@@ -236,12 +236,16 @@ class Engine(ABC):
                 raise Http2ConnectionError(PROTOCOL_ERROR, "the first frame is not SETTINGS")
             self._greeted = True
         if kind > CONTINUATION:
-            self.patience.spend(FRAME, "frames of unknown types")
+            self._extension(kind, stream_id, payload)
             return
         try:
             self._handlers[kind](flags, stream_id, payload)
         except Http2StreamError as fault:
             self._stream_fault(stream_id, fault)
+
+    def _extension(self, kind: int, stream_id: int, payload: bytes) -> None:
+        """A frame of a type that RFC 9113 does not know."""
+        self.patience.spend(FRAME, "frames of unknown types")
 
     def _stream_fault(self, stream_id: int, fault: Http2StreamError) -> None:
         """Reset a stream for what the peer did on it."""

@@ -1,5 +1,6 @@
-"""Flow control (RFC 9113 section 5.2) and whose turn it is to send: DATA goes out within the windows, a frame of each
-stream that waits, round and round, so that a large answer delays nobody by more than one frame.
+"""Flow control (RFC 9113 section 5.2) and whose turn it is to send: DATA goes out within the windows, the most urgent
+first (RFC 9218), and among those a frame of each stream that waits, round and round, so that a large answer delays no
+other by more than one frame; unless its client wants them one after the other.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from appliance.http.http2frames import (
     Http2StreamError,
     data_head,
 )
+from appliance.http.http2priority import UNSAID, Priority
 from appliance.http.message import Fields
 
 _CRUMB = 1024
@@ -36,6 +38,7 @@ class FlowStream:
         "pending",
         "pending_bytes",
         "pending_end",
+        "priority",
         "queued",
         "receive_window",
         "remote_closed",
@@ -66,6 +69,8 @@ class FlowStream:
         """What is to be sent between that and the end."""
         self.queued = False
         """Whether it waits for its turn."""
+        self.priority = UNSAID
+        """Changed by `Sender.prioritise` alone."""
         self.trailers: Fields = []
         """What came after the peer's DATA."""
         self.local_closed = False
@@ -108,8 +113,8 @@ class Sender:
         self._patience = patience
         self._ended = ended
         """Told of streams whose END_STREAM is out."""
-        self._ready: deque[FlowStream] = deque()
-        """Streams with something pending and room in their own windows."""
+        self._ready: dict[int, deque[FlowStream]] = {}
+        """Streams with something pending and room in their own windows, by urgency."""
         self._held = False
         self.window = WINDOW_BYTES
         """How much the peer takes on all streams together."""
@@ -183,25 +188,50 @@ class Sender:
         """The stream is over; nothing of it is sent any more."""
         stream.pending.clear()
         stream.pending_bytes = 0
-        if stream.queued:
-            stream.queued = False
-            self._ready.remove(stream)
+        self._unqueue(stream)
 
-    def _queue(self, stream: FlowStream) -> None:
+    def prioritise(self, stream: FlowStream, priority: Priority) -> None:
+        """The client says, or says anew, how urgent the stream is."""
+        self._unqueue(stream)
+        stream.priority = priority
+        self._queue(stream)
+
+    def _queue(self, stream: FlowStream, again: bool = False) -> None:
+        """Have it wait for its turn; ``again``: it has just had it."""
         if stream.pending and not stream.queued and stream.send_window > 0:
             stream.queued = True
-            self._ready.append(stream)
+            urgency, incremental = stream.priority
+            row = self._ready.get(urgency)
+            if row is None:
+                row = self._ready[urgency] = deque()
+            if not incremental and (again or (row and row[0].id > stream.id)):
+                row.appendleft(stream)  # one after the other, in the order of the requests
+            else:
+                row.append(stream)
+
+    def _unqueue(self, stream: FlowStream) -> None:
+        if stream.queued:
+            stream.queued = False
+            urgency = stream.priority.urgency
+            row = self._ready[urgency]
+            row.remove(stream)
+            if not row:
+                del self._ready[urgency]
 
     def _pump(self) -> None:
         ready = self._ready
         while ready and not self._held and self.window > 0:
-            stream = ready.popleft()
+            urgency = min(ready)
+            row = ready[urgency]
+            stream = row.popleft()
+            if not row:
+                del ready[urgency]
             stream.queued = False
             if stream.send_window > 0:
                 self._send_frame(stream)
 
     def _send_frame(self, stream: FlowStream) -> None:
-        """One frame of what is pending; the stream goes to the end of the queue if there is more."""
+        """One frame of what is pending; the stream queues again if there is more."""
         piece = stream.pending[0]
         room = min(FRAME_BYTES, stream.send_window, self.window)
         if len(piece) > room:
@@ -218,7 +248,7 @@ class Sender:
         trailing = stream.trailing if end else None
         if size >= _CRUMB or not more:
             self._patience.earn(TAKEN)
-        self._queue(stream)
+        self._queue(stream, again=True)
         self._output.emit(data_head(stream.id, size, END_STREAM if end and trailing is None else 0), piece)
         if trailing is not None:
             self._output.send_headers(stream, trailing, True)

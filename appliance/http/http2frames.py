@@ -19,6 +19,8 @@ PING: Final = 6
 GOAWAY: Final = 7
 WINDOW_UPDATE: Final = 8
 CONTINUATION: Final = 9
+PRIORITY_UPDATE: Final = 16
+"""RFC 9218."""
 
 END_STREAM: Final = 0x1
 ACK: Final = 0x1

@@ -13,6 +13,7 @@ from appliance.config import Limits
 from appliance.errors import RequestError
 from appliance.http.headers import FORWARDING, METHODS, REQUEST_NOT_FORWARDED, forwardable_trailers, split_authority
 from appliance.http.http2frames import PROTOCOL_ERROR, Http2StreamError
+from appliance.http.http2priority import read_priority
 from appliance.http.message import CHUNKED, NO_BODY, Fields, RequestHead, ResponseHead
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]++")
@@ -112,6 +113,7 @@ def copy_of(request: RequestHead) -> RequestHead:
     made.host = request.host
     made.framing = request.framing
     made.expects_continue = request.expects_continue
+    made.priority = request.priority
     made.takes_trailers = request.takes_trailers
     made.upgrade = request.upgrade
     return made
@@ -159,6 +161,8 @@ def _take_fields(request: RequestHead, received: Fields) -> None:
             # WSGI spells "a_b" and "a-b" alike, so one could pose as the other.
             if b"_" not in name:
                 kept.append(field)
+            if name == b"priority":
+                request.priority = read_priority(value)
         elif name == b"host":
             hosts.append(value)
         elif name == b"content-length":

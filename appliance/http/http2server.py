@@ -14,25 +14,32 @@ from appliance.http.http2engine import Engine
 from appliance.http.http2flow import FlowStream
 from appliance.http.http2frames import (
     ENABLE_CONNECT_PROTOCOL,
+    FRAME_SIZE_ERROR,
     INITIAL_WINDOW_SIZE,
     MAX_CONCURRENT_STREAMS,
     MAX_HEADER_LIST_SIZE,
     MAX_STREAM,
     NO_ERROR,
     NO_RFC7540_PRIORITIES,
+    PRIORITY_UPDATE,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
     STREAM_CLOSED,
     Http2ConnectionError,
     Http2StreamError,
     goaway,
+    long_in,
     rst_stream,
 )
 from appliance.http.http2headers import FIELD_OVERHEAD, HeadReader, read_trailers
 from appliance.http.http2hpack import BlockReader
+from appliance.http.http2priority import Priority, read_priority
 from appliance.http.message import RequestHead
 
 _BEGUN_AT_ONCE = 16
+
+_AHEAD = 16
+"""So many PRIORITY_UPDATE for streams to come are remembered."""
 
 _HEADROOM = 64 * 1024
 """A header list that is too large is answered with 431, up to so many bytes more; then the connection ends."""
@@ -73,7 +80,17 @@ class ServerEngine(Engine):
     `begin_some` called in the next turn.
     """
 
-    __slots__ = ("_concurrent", "_last_served", "_more", "_opened", "_opening", "_reader", "_tell_closed", "_waiting")
+    __slots__ = (
+        "_concurrent",
+        "_last_served",
+        "_more",
+        "_opened",
+        "_opening",
+        "_prioritised",
+        "_reader",
+        "_tell_closed",
+        "_waiting",
+    )
 
     def __init__(
         self,
@@ -93,6 +110,8 @@ class ServerEngine(Engine):
         self._more = more
         self._concurrent = limits.concurrent_streams
         self._opening: deque[ServerStream] = deque()
+        self._prioritised: dict[int, Priority] = {}
+        """What was said of streams before they were opened (RFC 9218 section 7.1)."""
         self._waiting = False
         """Whether some wait for the next turn."""
         self._last_served: int | None = None
@@ -179,8 +198,30 @@ class ServerEngine(Engine):
         stream.receive_window = STREAM_WINDOW
         stream.remote_closed = ended
         stream.begun = False
+        if isinstance(head, RequestHead) and head.priority is not None:
+            stream.priority = head.priority
+        if stream_id in self._prioritised:
+            stream.priority = self._prioritised.pop(stream_id)
         self.streams[stream_id] = stream
         self._opening.append(stream)
+
+    def _extension(self, kind: int, stream_id: int, payload: bytes) -> None:
+        super()._extension(kind, stream_id, payload)
+        if kind != PRIORITY_UPDATE:
+            return
+        if stream_id:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "PRIORITY_UPDATE on a stream")
+        if len(payload) < 4:
+            raise Http2ConnectionError(FRAME_SIZE_ERROR, "PRIORITY_UPDATE of a wrong length")
+        about = long_in(payload) & MAX_STREAM
+        if not about % 2:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "PRIORITY_UPDATE for a stream that is not the client's")
+        priority = read_priority(payload[4:])
+        stream: ServerStream | None = self.streams.get(about)
+        if stream is not None:
+            self.sender.prioritise(stream, priority)
+        elif about > self.last_stream and len(self._prioritised) < _AHEAD:
+            self._prioritised[about] = priority
 
     def _read_over(self) -> None:
         if self._opening and not self._waiting:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from appliance.http.http2priority import Priority
     from appliance.http.record import Record
 
 Fields = list[tuple[bytes, bytes]]
@@ -93,6 +94,7 @@ class RequestHead(Head):
         "keep_alive",
         "method",
         "open_ended",
+        "priority",
         "record",
         "response_edit",
         "takes_trailers",
@@ -122,6 +124,8 @@ class RequestHead(Head):
         """Whether the client said so (``TE: trailers``)."""
         self.upgrade = b""
         """The protocol asked for by ``Upgrade``, when ``Connection`` names it."""
+        self.priority: Priority | None = None
+        """What an HTTP/2 client says of the answer's urgency, if it says anything."""
         self.open_ended = False
         """Whether it may go on for ever, silent or not: a remote call that an application took over HTTP/2."""
         self.record: Record | None = None
