@@ -28,6 +28,8 @@ MAX_SECONDS = 24 * 60 * 60.0
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/?#@]+)(?::(?P<port>[0-9]{1,5}))?")
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_PLAIN_NAME = re.compile(r"(?:(?!-|..--)[a-z0-9-]{1,63}(?<!-)\.)+[a-z]{2,63}")
+"""What IDNA leaves as it is: lower-case letters, digits, hyphens inside, and no A-labels."""
 _ROUTE_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]*")
 _TARGET = re.compile(r"/[!-\"$-~]*")
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
@@ -114,11 +116,7 @@ def domain_name(value: str, place: Place) -> str:
     host, colon, port = value.partition(":")
     if colon and port.isdigit():
         raise Refused(f'must not have a port, the ports are set in [listen]: write "{host}"')
-    try:
-        ipaddress.ip_address(value.strip("[]"))
-    except ValueError:
-        pass
-    else:
+    if _address(value.strip("[]")) is not None:
         raise Refused(f"must be a domain name: {shown(value)} is an IP address, which no certificate is obtained for")
     if value.endswith("."):
         raise Refused(f'must not end with a dot: write "{value.rstrip(".")}"')
@@ -129,10 +127,17 @@ def domain_name(value: str, place: Place) -> str:
 @_text("a domain name or an IP address")
 def site_name(value: str, place: Place) -> str:
     """Read a name of a site: a domain name, or an IP address (RFC 8738) in its one spelling."""
+    return _address(value) or domain_name(value, place)
+
+
+def _address(value: str) -> str | None:
+    """An IP address in its one spelling; None if ``value`` is none."""
+    if value[-1:].isalpha() and ":" not in value:
+        return None  # nearly all names, of which there may be thousands
     try:
         return str(ipaddress.ip_address(value))
     except ValueError:
-        return domain_name(value, place)
+        return None
 
 
 def _a_labels(value: str) -> str:
@@ -140,6 +145,8 @@ def _a_labels(value: str) -> str:
         raise Refused(
             f'{shown(value)} is no wildcard: the star stands for the whole first label, as in "*.example.com"'
         )
+    if len(value) <= MAX_NAME and _PLAIN_NAME.fullmatch(value):
+        return value  # nearly all names, of which there may be thousands
     try:
         # The length first: idna takes its time over long input.
         name = idna.encode(value, uts46=True, std3_rules=True).decode("ascii") if len(value) <= MAX_NAME else ""

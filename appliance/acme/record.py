@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import attrs
 
@@ -35,27 +35,39 @@ def load(kind: type[T], plain: object) -> T:
 
     :raises TypeError, ValueError: ``plain`` is something else.
     """
-    result: T = _load(kind, plain)
+    result: T = _reader(cast(Any, kind))(plain)
     return result
 
 
-def _load(kind: Any, plain: Any) -> Any:
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What reads values of a kind: found out once, used for thousands of records. Kinds may hold themselves."""
     if isinstance(kind, UnionType):
-        if plain is None and NoneType in get_args(kind):
-            return None
-        (kind,) = (each for each in get_args(kind) if each is not NoneType)
+        (some,) = (each for each in get_args(kind) if each is not NoneType)
+        return lambda plain: None if plain is None else _reader(some)(plain)
     if get_origin(kind) is tuple:
-        return tuple(_load(get_args(kind)[0], item) for item in _typed(plain, list))
+        each = get_args(kind)[0]
+        return lambda plain: tuple([_reader(each)(item) for item in _typed(plain, list)])
     if get_origin(kind) is dict:
-        return {key: _load(get_args(kind)[1], item) for key, item in _typed(plain, dict).items()}
+        each = get_args(kind)[1]
+        return lambda plain: {key: _reader(each)(item) for key, item in _typed(plain, dict).items()}
     if kind is datetime:
-        return _time(_typed(plain, str))
-    if kind is float and type(plain) is int:
-        return float(plain)
+        return lambda plain: _time(_typed(plain, str))
+    if kind is float:
+        return lambda plain: float(plain) if type(plain) is int else _typed(plain, float)
     if not attrs.has(kind):
-        return _typed(plain, kind)
-    fields = _typed(plain, dict)
-    return kind(**{name: _load(hint, fields[name]) for name, hint in _hints(kind).items() if name in fields})
+        return lambda plain: _typed(plain, kind)
+    return _instance(kind)
+
+
+def _instance(kind: Any) -> Callable[[Any], Any]:
+    hints = _hints(kind).items()
+
+    def read(plain: Any) -> Any:
+        fields = _typed(plain, dict)
+        return kind(**{name: _reader(hint)(fields[name]) for name, hint in hints if name in fields})
+
+    return read
 
 
 @cache

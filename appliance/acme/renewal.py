@@ -322,6 +322,9 @@ class RenewalService(Service):
             delay = min(2 * delay, _LOAD_AGAIN_LONGEST)
 
     async def _read_store(self) -> Stored:
+        certificates = getattr(self._env.store, "certificates", None)
+        if certificates is not None:  # stores by others need not know
+            return list((await maybeDeferred(certificates).addTimeout(LOAD_TIMEOUT, self._env.clock)).values())
         found = await maybeDeferred(self._env.store.as_dict).addTimeout(LOAD_TIMEOUT, self._env.clock)
         return [certificate for name, pems in found.items() if (certificate := self._parse(name, pems))]
 

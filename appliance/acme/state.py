@@ -175,7 +175,7 @@ class RenewalState:
             state = record.load(cls, document)
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise StoreError(f"not a renewal record: {error!r}") from error
-        return evolve(state, failures=max(0, state.failures))
+        return state if state.failures >= 0 else evolve(state, failures=0)
 
     def _may_have_ordered(self) -> bool:
         lost = self.unfinished is not None and self.unfinished.url is None

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
+from sys import intern
 from typing import TypeAlias, cast
 
 from attrs import field, frozen
@@ -61,14 +62,17 @@ class Certificate:
     """When it expires; aware, UTC."""
     serial: int = field(eq=False)
     """The leaf's serial number."""
-    _owned: bool = field(repr=False, eq=False)
+    owned: bool = field(repr=False, eq=False)
     """Whether the key is the leaf's."""
+    kind: str = field(repr=False, eq=False)
+    """The key's and the signature's algorithms: OpenSSL takes all certificates of a kind, or none."""
 
     def __init__(
         self, key: PrivateKey, leaf: x509.Certificate, intermediates: tuple[x509.Certificate, ...] = ()
     ) -> None:
         """Whether they belong together is `check`'s to say."""
-        public = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        public = leaf.public_key()
+        spki = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
         self.__attrs_init__(
             key=key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
             leaf=leaf.public_bytes(Encoding.DER),
@@ -77,7 +81,8 @@ class Certificate:
             not_before=leaf.not_valid_before_utc,
             not_after=leaf.not_valid_after_utc,
             serial=leaf.serial_number,
-            owned=key.public_key().public_bytes(*public) == leaf.public_key().public_bytes(*public),
+            owned=key.public_key().public_bytes(*spki) == public.public_bytes(*spki),
+            kind=intern(f"{type(key).__name__} {key.key_size} {leaf.signature_algorithm_oid.dotted_string}"),
         )
 
     @classmethod
@@ -140,7 +145,7 @@ class Certificate:
     def check(self, names: Iterable[str], now: datetime) -> None:
         """Raise `CertificateError`, naming all that is wrong, unless this may be served for ``names`` at ``now``."""
         problems = []
-        if not self._owned:
+        if not self.owned:
             problems.append("its private key does not belong to it")
         uncovered = sorted(name for name in names if not self.covers(name))
         if uncovered:

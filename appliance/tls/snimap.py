@@ -79,6 +79,8 @@ class SniMap:
         """Which names a site was put in for."""
         self._served: dict[str, ServedCertificate] = {}
         """What a site is served with."""
+        self._taken: set[str] = set()
+        """The kinds of certificates that OpenSSL takes: thousands are swapped in at the start."""
         self.offer(protocols)
 
     def offer(self, protocols: tuple[bytes, ...]) -> None:
@@ -92,7 +94,9 @@ class SniMap:
 
         Raises `CertificateError` if OpenSSL refuses it; the old one is served on, then.
         """
-        check_loads(certificate)
+        if not certificate.owned or certificate.kind not in self._taken:
+            check_loads(certificate)
+            self._taken.add(certificate.kind)
         old = self._served.get(site)
         self._rename(site, frozenset(name.lower() for name in names))
         self._served[site] = ServedCertificate(site, certificate)

@@ -18,6 +18,7 @@ from txacme.interfaces import ICertificateStore
 
 from appliance.errors import CertificateError, StoreError
 from appliance.store import CertificateStore
+from appliance.tls.certificate import Certificate
 from tests.support.certificates import make_certificate
 
 NOW = datetime(2027, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -63,12 +64,14 @@ def test_interface(store: CertificateStore) -> None:
 
 
 def test_round_trip(store: CertificateStore) -> None:
-    """What is stored comes back, as the same PEM objects, by ``get`` and by ``as_dict``."""
+    """What is stored comes back, as the same PEM objects, by ``get`` and by ``as_dict``, and by ``certificates``."""
     items, wildcard = objects("example.com"), objects("*.example.com")
     put(store, "example.com", items)
     put(store, "*.example.com", wildcard)
     assert succeeded(store.get("example.com")) == items
     assert succeeded(store.as_dict()) == {"example.com": items, "*.example.com": wildcard}
+    made = succeeded(store.certificates())
+    assert {name: pem.parse(each.to_pem()) for name, each in made.items()} == succeeded(store.as_dict())
 
 
 def test_files(store: CertificateStore) -> None:
@@ -130,7 +133,7 @@ def test_corrupt_file_is_set_aside(store: CertificateStore, junk: bytes, logged:
     put(store, "good.example")
     bad = store._directory / "bad.example.pem"
     bad.write_bytes(junk)
-    assert list(succeeded(store.as_dict())) == ["good.example"]
+    assert list(succeeded(store.certificates())) == ["good.example"]
     assert not bad.exists()
     assert bad.with_name("bad.example.pem.corrupt-20270304T050607Z").read_bytes() == junk
     assert any("bad.example.pem is of no use" in line for line in logged)
@@ -151,7 +154,10 @@ def test_every_cut_off_file_is_noticed(store: CertificateStore) -> None:
         if len(blocks) >= 2 and re.search(rb"-----END [A-Z ]+-----\s*\Z", whole[:cut]):
             continue  # a key and whole certificates: nothing is missing that could be noticed
         path.write_bytes(whole[:cut])
-        assert succeeded(store.get("example.com")) == pem.parse(old)
+        if cut % 2:
+            assert succeeded(store.get("example.com")) == pem.parse(old)
+        else:
+            assert succeeded(store.certificates())["example.com"] == Certificate.from_pem(old)
         assert path.read_bytes() == old, "restored, for the next start"
 
 

@@ -135,7 +135,7 @@ def test_corrupt_record(world: World) -> None:
 def test_when_loaded_waits(world: World) -> None:
     """It fires once the store has answered, for those who asked before and after."""
     answer: Deferred[Any] = Deferred()
-    world.store.as_dict = lambda: answer
+    world.store.certificates = lambda: answer
     service = world.start("a.example")
     before = service.when_loaded()
     not_yet(before)
@@ -148,20 +148,20 @@ def test_when_loaded_waits(world: World) -> None:
 def test_unreadable_store_orders_nothing(world: World) -> None:
     """Nothing is ordered while what is there is unknown; listening goes ahead; the store is read again and again."""
     stored = world.put("a.example", world.certificate("a.example"))
-    real, world.store.as_dict = world.store.as_dict, lambda: fail(StoreError("cannot list: denied"))
+    real, world.store.certificates = world.store.certificates, lambda: fail(StoreError("cannot list: denied"))
     service = world.start("a.example")
     succeeded(service.when_loaded())
     world.pass_time(HOUR)
     assert not world.orders
     assert any("cannot list: denied" in line and "none is ordered" in line for line in world.log)
-    world.store.as_dict = real
+    world.store.certificates = real
     world.pass_time(600)
     assert world.served["a.example"].leaf == stored.leaf
 
 
 def test_store_that_hangs(world: World) -> None:
     """A look into the store that never ends is given up and repeated; stopping meanwhile is clean."""
-    world.store.as_dict = Deferred
+    world.store.certificates = Deferred
     service = world.start("a.example")
     not_yet(service.when_loaded())
     world.pass_time(61)
@@ -172,7 +172,7 @@ def test_store_that_hangs(world: World) -> None:
 
 def test_stop_while_loading(world: World) -> None:
     """Stopped before the store has answered; or before it was started at all."""
-    world.store.as_dict = Deferred
+    world.store.certificates = Deferred
     service = world.service("a.example")
     succeeded(service.stopService())
     service.startService()

@@ -140,10 +140,10 @@ def test_before_the_store_could_be_read(world: World) -> None:
 def test_while_the_store_is_being_read(world: World) -> None:
     """The sites that count are the last ones."""
     slow: Deferred[Any] = Deferred()
-    world.store.as_dict, read = lambda: slow, world.store.as_dict
+    world.store.certificates, read = lambda: slow, world.store.certificates
     service = world.start("a.test")
     replace(service, sites("b.test"))
-    world.store.as_dict = read
+    world.store.certificates = read
     slow.callback({})
     assert set(world.served) == {"b.test"}
 
