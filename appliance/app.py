@@ -11,8 +11,10 @@ The two paths share two objects, the table of pending challenges and the SNI map
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, cast
 
 from twisted.application.internet import TimerService
@@ -22,33 +24,33 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[import-untyped]
 
+from appliance import descriptors
 from appliance.acme.challenges import PendingChallenges
 from appliance.acme.issuers import Authorities, Issuers
 from appliance.acme.lookup import Lookup, own_addresses
 from appliance.acme.renewal import RenewalService
 from appliance.acme.tlsalpn import TlsAlpnChallenges
-from appliance.admission import Admission
+from appliance.admission import Admission, default_connections, default_per_client, possible_connections
 from appliance.announced import Announcing
 from appliance.applications import Applications
 from appliance.clock import utc_now
-from appliance.config import Configuration
-from appliance.configured import Configured, Parts, bounds, https_port, networks, protocols
+from appliance.config import Configuration, Limits
 from appliance.deadlines import Deadlines
 from appliance.draining import Draining
 from appliance.entrances import Entrance
+from appliance.files.target import FileTargets
 from appliance.http.errorpages import ErrorPages
 from appliance.http.serving import Handler
 from appliance.listener import ClientFactory, Listener
 from appliance.ops.afterswap import Installer
 from appliance.ops.operating import Operating
-from appliance.ops.reloading import Reloading, Source
 from appliance.ops.watching import Watch
 from appliance.proxy.assembly import Assembly
 from appliance.proxy.handler import ProxyHandler, RedirectHandler
 from appliance.proxy.routing import RouteTable
 from appliance.proxy.trust import TrustedProxies
 from appliance.store import CertificateStore, Defer
-from appliance.tls.context import check_loads
+from appliance.tls.context import HTTP_1_1, HTTP_2, check_loads
 from appliance.tls.endpoint import PlainListening, TlsListening
 from appliance.tls.snimap import SniMap, served_certificate
 from appliance.turn import Turn
@@ -56,6 +58,7 @@ from appliance.turn import Turn
 _log = Logger()
 
 _TICKET_KEY_SECONDS = 24 * 3600.0
+_TCP_PORT = re.compile(r"(?:tcp6?|ssl):(?:port=)?([0-9]+)")
 
 
 class Appliance(MultiService):
@@ -72,8 +75,7 @@ class Appliance(MultiService):
         operating: Operating,
         watch: Watch,
         draining: Draining,
-        configured: Configured,
-        reloading: Reloading,
+        drain_timeout: float,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.certificates = certificates
@@ -84,8 +86,7 @@ class Appliance(MultiService):
         self.operating = operating
         self.watch = watch
         self.draining = draining
-        self.configured = configured
-        self.reloading = reloading
+        self._drain_timeout = drain_timeout
 
     @property
     def http(self) -> tuple[Listener, ...]:
@@ -104,7 +105,7 @@ class Appliance(MultiService):
     async def _stop(self) -> None:
         ending = _all([self.operating, self.renewal])
         await _all(self.entrances)
-        await self.draining.drain(self.configured.current.drain_timeout)
+        await self.draining.drain(self._drain_timeout)
         await ending
         await maybeDeferred(super().stopService)
 
@@ -120,13 +121,11 @@ def build(
     *,
     store: ICertificateStore | None = None,
     responders: Sequence[IResponder] = (),
-    source: Source | str = "without one",
     now: Callable[[], datetime] = utc_now,
 ) -> Appliance:
     """The service of a configuration, not started yet. ``reactor.seconds`` must be monotonic (`clock.make_monotonic`).
 
     ``store`` replaces the folder of certificates; ``responders`` are asked before the appliance's own.
-    ``source`` is what is read anew, or how it was started where there is no file.
     Raises ApplianceError for what the configuration could not know.
     """
 
@@ -136,14 +135,16 @@ def build(
     watch = Watch(reactor, configuration, defer, now)
     deadlines = Deadlines(reactor)
     challenges = PendingChallenges()
+    http2 = configuration.listen.http2
     tls_challenges = TlsAlpnChallenges(now)
-    certificates = SniMap(tls_challenges, protocols=protocols(configuration.listen))
-    proxies = TrustedProxies(networks(configuration.trusted_proxies))
-    admission = Admission(reactor.seconds, *bounds(configuration.limits), proxies.networks)
+    certificates = SniMap(tls_challenges, protocols=(HTTP_2, HTTP_1_1) if http2 else (HTTP_1_1,))
+    proxies = TrustedProxies(map(ip_network, configuration.trusted_proxies))
+    admission = _admission(reactor, configuration.limits, proxies.networks)
     applications = Applications(reactor, deadlines, configuration.timeouts)
     applications.apply(applications.prepare(configuration.sites), configuration.timeouts)
     handler = ProxyHandler(RouteTable({}), challenges, served_certificate, proxies, watch.request_id)
-    assembly = Assembly(handler, proxies, reactor.seconds, defer)
+    files = FileTargets(Turn(reactor), defer, lambda: now().timestamp(), reactor.seconds)
+    assembly = Assembly(handler, proxies, reactor.seconds, defer, files)
     assembly.serve(configuration.sites, applications.upstreams)
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
     operating = Operating(reactor, configuration, now, certificates, challenges, store, defer)
@@ -151,13 +152,14 @@ def build(
     authorities = issuers.prepare(configuration)
     issuers.apply(authorities)
     renewal = _renewal(reactor, configuration, operating.installer, authorities, store, defer, now)
-    redirect = RedirectHandler(challenges, https_port(configuration.listen.https))
+    redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
     handler.errors = redirect.errors = ErrorPages(configuration.error_pages, watch.identify)
 
     def entrance(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> Entrance:
-        limits, timeouts = configuration.limits, configuration.timeouts
-        factory = ClientFactory(handler, deadlines, admission, limits, timeouts, scheme, watch.observer, Turn(reactor))
-        factory.apply(limits, timeouts, watch.observer, configuration.listen.http2)
+        turn = Turn(reactor) if http2 else None
+        factory = ClientFactory(
+            handler, deadlines, admission, configuration.limits, configuration.timeouts, scheme, watch.observer, turn
+        )
         watch.add_clients(scheme.decode("ascii"), factory)
         made = Entrance(listening, factory, renewal.when_loaded)
         made.apply(made.prepare(endpoints))
@@ -175,26 +177,6 @@ def build(
         watch.traffic,
     )
     watch.attach(cast(Any, renewal), lambda: applications.upstreams.values(), lambda: admission.refused)
-    parts = Parts(
-        admission=admission,
-        announcing=announcing,
-        applications=applications,
-        assembly=assembly,
-        certificates=certificates,
-        handler=handler,
-        http=http,
-        https=https,
-        issuers=issuers,
-        operating=operating,
-        proxies=proxies,
-        redirect=redirect,
-        renewal=renewal,
-        watch=watch,
-    )
-    configured = Configured(configuration, parts)
-    reloading = Reloading(source, configured.change, now, defer, watch.reloaded)
-    operating.reload_by(reloading)
-    watch.add_status_page(operating.status, operating.commands)
     draining = Draining(reactor, [http.clients, https.clients])
     appliance = Appliance(
         certificates,
@@ -206,16 +188,31 @@ def build(
         operating,
         watch,
         draining,
-        configured,
-        reloading,
+        configuration.drain_timeout,
     )
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
-    services: list[Any] = [watch, deadlines, http, https, renewal, rotation, applications, issuers]
-    for part in services:
+    parts = [watch, deadlines, http, https, renewal, rotation, applications, issuers]
+    for part in parts:
         part.setServiceParent(appliance)
     operating.setServiceParent(appliance)  # type: ignore[no-untyped-call]
     return appliance
+
+
+def _admission(reactor: Any, limits: Limits, trusted: Sequence[IPv4Network | IPv6Network]) -> Admission:
+    allowed = descriptors.limit()
+    connections = limits.connections or default_connections(allowed)
+    possible = possible_connections(connections, allowed)
+    if possible < connections:
+        _log.warn(
+            "limits.connections = {connections} needs more file descriptors than the {allowed} that the system allows"
+            " (LimitNOFILE= of systemd, ulimit -n): {possible} it is",
+            connections=connections,
+            allowed=allowed,
+            possible=possible,
+        )
+    per_client = limits.connections_per_client or default_per_client(possible)
+    return Admission(reactor.seconds, possible, per_client, trusted)
 
 
 def _renewal(
@@ -248,5 +245,14 @@ def _renewal(
 
 
 def _announcing(configuration: Configuration, deadlines: Deadlines) -> Announcing | None:
-    announcers = networks(configuration.listen.proxy_protocol_from)
-    return Announcing(announcers, deadlines, configuration.timeouts.header) if announcers else None
+    networks = [ip_network(network) for network in configuration.listen.proxy_protocol_from]
+    return Announcing(networks, deadlines, configuration.timeouts.header) if networks else None
+
+
+def _https_port(endpoints: Sequence[str]) -> int:
+    """The port that redirects name: the first HTTPS listener's, 443 where its endpoint string does not tell."""
+    for endpoint in endpoints:
+        match = _TCP_PORT.match(endpoint)
+        if match is not None:
+            return int(match[1])
+    return 443

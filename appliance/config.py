@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from appliance.alarmconfig import Alarm, Export
 from appliance.dnsconfig import Dns
+from appliance.filesconfig import Root
 from appliance.opsconfig import AccessLog, Log, Metrics
 from appliance.siteconfig import Hsts, Redirect, Respond, Rules
 
@@ -82,7 +83,7 @@ class Backend:
 
 @frozen
 class Route:
-    """A path prefix of a site and what answers below it: exactly one of upstreams, redirect and respond."""
+    """A path prefix of a site and what answers below it: exactly one of upstreams, redirect, respond and root."""
 
     path: str
     """Begins with ``/``; matches on path-segment boundaries; ``/`` matches all."""
@@ -91,6 +92,7 @@ class Route:
     backend: Backend = Backend()
     redirect: Redirect | None = None
     respond: Respond | None = None
+    root: Root | None = None
     rules: Rules = field(factory=Rules)
     """Beside the site's."""
 
@@ -99,6 +101,8 @@ class Route:
         """What answers below the path, in a few words."""
         if self.redirect is not None:
             return f"{self.redirect.status} {self.redirect.to}"
+        if self.root is not None:
+            return str(self.root.folder)
         return " ".join(map(str, self.upstreams)) if self.respond is None else str(self.respond.status)
 
 

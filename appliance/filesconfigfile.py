@@ -2,11 +2,60 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
+
 from appliance import values
+from appliance.errors import RequestError
+from appliance.files.names import names_of
+from appliance.filesconfig import Root
 from appliance.http.errorpages import FILE_NAME
-from appliance.schema import Place, Refused
+from appliance.schema import Either, Place, Reader, Refused, Table, shown
 
 MOST_TEMPLATE_BYTES = 64 * 1024
+
+_FIELD_VALUE = re.compile(r"[!-~](?:[ -~]{0,998}[!-~])?")
+
+
+def _folder(value: object, place: Place) -> Path:
+    """Read the name of a folder that is there. What the service can read is for its own user to find out."""
+    name = values.path(value, place)
+    if not name.is_dir():
+        raise Refused(f"must be a folder: {name} is {'a file' if name.exists() else 'not there'}")
+    return name
+
+
+def _cache_control(value: object, place: Place) -> str:
+    text = values.text(value, place)
+    if not _FIELD_VALUE.fullmatch(text):
+        raise Refused(f'must be the value of a Cache-Control field, such as "max-age=3600", not {shown(text)}')
+    return text
+
+
+def _fallback(value: object, place: Place) -> str:
+    text = values.text(value, place)
+    try:
+        names, folder = names_of(b"/" + os.fsencode(text).replace(b"%", b"%25"))
+    except (RequestError, UnicodeEncodeError):
+        names, folder = (), True
+    if folder or not names:
+        raise Refused(f'must be the path of a file in the folder, such as "index.html", not {shown(text)}')
+    return text
+
+
+def _short(value: object, place: Place) -> Root:
+    return Root(_folder(value, place))
+
+
+ROOT: Reader[Root] = Either(
+    _short,
+    Table(
+        {"folder": _folder, "cache_control": _cache_control, "fallback": _fallback},
+        Root,
+        required={"folder": 'where the files are, as in folder = "/srv/static"'},
+    ),
+)
 
 
 def error_pages(value: object, place: Place) -> dict[str, str]:

@@ -91,3 +91,5 @@ class Rules:
     """For a route, None is as the site has it, and False is nothing of the kind."""
     request_headers: HeaderEdits | None = None
     response_headers: HeaderEdits | None = None
+    compress: bool | None = None
+    """Whether responses are compressed; for a route, None is as the site has it."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from appliance import values
 from appliance.backendconfigfile import backend
 from appliance.config import Route, Site
+from appliance.filesconfigfile import ROOT
 from appliance.http.headers import REQUEST_NOT_FORWARDED, RESPONSE_NOT_FORWARDED
 from appliance.passwords import PasswordHashError, check_hash
 from appliance.schema import Either, KeyPath, Many, Place, Reader, Refused, Table, shown
@@ -213,6 +214,7 @@ ANSWERS: dict[str, Reader[Any]] = {
     "respond": Table(
         {"status": values.whole(200, 599), "body": _body, "content_type": _content_type}, _respond, at_place=True
     ),
+    "root": ROOT,
 }
 """What a route may have in place of an upstream."""
 
@@ -234,6 +236,7 @@ RULES: dict[str, Reader[Any]] = {
     ),
     "request_headers": _header_edits(_REQUEST_OWN),
     "response_headers": _header_edits(_RESPONSE_OWN),
+    "compress": values.boolean,
 }
 
 

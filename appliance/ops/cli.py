@@ -13,18 +13,7 @@ from appliance import __version__
 from appliance.config import Site
 from appliance.configfile import DEFAULT_FILE, load
 from appliance.errors import ConfigurationError
-from appliance.ops import (
-    authorities,
-    checkapp,
-    examining,
-    hashing,
-    importing,
-    keeping,
-    listing,
-    logs,
-    reloadcommand,
-    running,
-)
+from appliance.ops import authorities, checkapp, examining, hashing, importing, keeping, listing, logs, running
 from appliance.ops.terminal import BAD_CONFIGURATION, EXIT_STATUS, FAILED, OK, add_command, add_json, print_json
 
 EXAMPLES = f"""\
@@ -35,7 +24,6 @@ examples:
   appliance sites                        how the applications do
   appliance certs                        every certificate
   appliance logs --site example.com -f   its requests, and what the service says of it
-  appliance reload                       read the configuration anew, dropping nothing
   appliance renew example.com            order now what has failed or is due
   appliance doctor example.com           why it fails: DNS, ports, the challenge, CAA, the CA, the clock
   appliance check-app http://127.0.0.1:8000 --host example.com      what its application server is not told
@@ -103,7 +91,6 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("file", nargs="?", type=Path, default=DEFAULT_FILE, help="default: %(default)s")
     add_json(command)
     running.add(commands)
-    reloadcommand.add(commands)
     listing.add(commands)
     logs.add(commands)
     examining.add(commands)

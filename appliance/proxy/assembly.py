@@ -13,8 +13,10 @@ from weakref import WeakValueDictionary
 from twisted.internet.defer import Deferred
 
 from appliance.config import Route, Site
+from appliance.files.target import FileTargets
 from appliance.proxy.answers import FixedAnswer, Redirection, ToName
 from appliance.proxy.basicauth import AuthGate, Verifications
+from appliance.proxy.compressing import Compressed
 from appliance.proxy.credentials import Credentials
 from appliance.proxy.edits import FieldEdit
 from appliance.proxy.gates import AddressGate, Closed, RateGate, RequestEdits, ResponseEdits
@@ -49,11 +51,13 @@ class Assembly:
         proxies: TrustedProxies,
         seconds: Callable[[], float],
         defer: Callable[[Callable[[], Any]], Deferred[Any]],
+        files: FileTargets,
     ) -> None:
         """``seconds`` is the monotonic clock; ``defer`` runs something in a thread."""
         self._handler = handler
         self._proxies = proxies
         self._seconds = seconds
+        self._files = files
         self._verifications = Verifications(defer)
         # What no routes use any more goes with them.
         self._limiters: WeakValueDictionary[tuple[str, str | None], Limiter] = WeakValueDictionary()
@@ -102,6 +106,8 @@ class Assembly:
             target = Redirection(route.redirect)
         elif route.respond is not None:
             target = FixedAnswer(route.respond)
+        elif route.root is not None:
+            target = self._files.target(site.name, route.path, route.root)
         else:
             target = Proxied(self._upstreams[site.name, route.path])
         return self._guarded(site, route.path, route.rules, target)
@@ -123,6 +129,8 @@ class Assembly:
         for each in (rules, site.rules):
             if each.allow or each.deny:
                 target = AddressGate(each.allow, each.deny, self._proxies, target)
+        if site.rules.compress if rules.compress is None else rules.compress:
+            target = Compressed(target, self._files.later)
         return _edited(site, rules, target)
 
     def _limiter(self, key: tuple[str, str | None], limit: RateLimit) -> Limiter:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from appliance.config import Route, Site
 from appliance.configfile import load
 from appliance.errors import ConfigurationError
+from appliance.filesconfig import Root
 
 REST = '[acme]\nagree_tos = true\n[[site]]\nnames = ["a.example"]\nupstream = "http://127.0.0.1:1"\n'
 
@@ -60,3 +62,67 @@ def test_error_pages_that_cannot_be_used(tmp_path: Path) -> None:
     page.unlink()
     page.mkdir()
     assert mistake(tmp_path, keys).endswith(f"{page} cannot be read: Is a directory")
+
+
+def site(folder: Path, keys: str) -> Site:
+    """A site of these keys."""
+    file = folder / "appliance.toml"
+    file.write_text(f'acme = {{agree_tos = true}}\n[[site]]\nnames = ["a.example"]\n{keys}\n')
+    (found,) = load(file).sites
+    return found
+
+
+def wrong(folder: Path, keys: str) -> list[str]:
+    """What is wrong with a site of these keys."""
+    with pytest.raises(ConfigurationError) as refused:
+        site(folder, keys)
+    return [f"{mistake.path}: {mistake.message}" for mistake in refused.value.mistakes]
+
+
+def test_root(tmp_path: Path) -> None:
+    """A folder for a route or for a site, in short or in full."""
+    assert site(tmp_path, 'root = "."').routes == (Route("/", root=Root(tmp_path)),)
+    found = site(
+        tmp_path,
+        """
+        upstream = "http://127.0.0.1:1"
+        [[site.route]]
+        path = "/static"
+        root = { folder = ".", cache_control = "public, max-age=60", fallback = "app/100%.html" }
+        """,
+    )
+    assert found.routes[0] == Route("/static", root=Root(tmp_path, "public, max-age=60", "app/100%.html"))
+    assert found.routes[0].answer == str(tmp_path)
+
+
+def test_compress(tmp_path: Path) -> None:
+    """Off unless it is said; a route may differ from its site."""
+    assert site(tmp_path, 'root = "."').rules.compress is None
+    found = site(tmp_path, 'compress = true\n[[site.route]]\npath = "/x"\nroot = "."\ncompress = false')
+    assert (found.rules.compress, found.routes[0].rules.compress) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ('root = "nothing"', "root: must be a folder: {}/nothing is not there"),
+        ('root = "appliance.toml"', "root: must be a folder: {}/appliance.toml is a file"),
+        ("root = 5", "root: must be"),
+        ("root = {}", "root.folder: is missing: where the files are"),
+        ('root = {folder = ".", cache_control = "a\\nb"}', "root.cache_control: must"),
+        ('root = {folder = ".", cache_control = "é"}', "root.cache_control: must be the value of a Cache-Control"),
+        ('root = {folder = ".", fallback = "../x"}', "root.fallback: must be the path of a file in the folder"),
+        ('root = {folder = ".", fallback = "a/"}', "root.fallback: must be the path of a file in the folder"),
+        ('root = {folder = ".", fallback = ".env"}', "root.fallback: must be the path of a file in the folder"),
+        (
+            'root = "."\nupstream = "http://127.0.0.1:1"',
+            "root: is a second answer to the same requests beside upstream",
+        ),
+        ('root = "."\ntry_for = 5', "try_for: is about an upstream, and what answers here is root"),
+        ('root = "."\ncompress = "gzip"', "compress: must be"),
+    ],
+)
+def test_roots_that_cannot_be(tmp_path: Path, keys: str, message: str) -> None:
+    """Folders that are not there, paths that lead out of them, and what contradicts itself."""
+    (found,) = wrong(tmp_path, keys)
+    assert found.startswith("site[0]." + message.format(tmp_path))

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +15,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from appliance.config import Limits, Route, Site, UpstreamAddress
+from appliance.files.target import FileTargets
+from appliance.filesconfig import Root
 from appliance.passwords import hash_password
 from appliance.proxy.assembly import RETRY_AFTER, Assembly
 from appliance.proxy.basicauth import MOST_OF_ONE, MOST_WAITING
 from appliance.proxy.trust import TrustedProxies
 from appliance.siteconfig import BasicAuth, HeaderEdits, Hsts, RateLimit, Redirect, Respond, Rules
+from appliance.turn import Turn
 from tests.support.proxying import OK, TOKEN_PATH, Proxy, proxy, read_responses
 from tests.support.transports import FINISHED, OPEN, Peer
 
@@ -78,7 +82,9 @@ class Front:
         self.path = path
         self.threads = Threads()
         proxies = TrustedProxies(map(ip_network, trusted))
-        self.assembly = Assembly(path.handler, proxies, path.network.seconds, self.threads.defer)
+        clock = path.network
+        files = FileTargets(Turn(clock), self.threads.defer, lambda: 1_800_000_000.0, clock.seconds)
+        self.assembly = Assembly(path.handler, proxies, clock.seconds, self.threads.defer, files)
         path.handler._proxies = proxies
         path.respond()
 
@@ -663,3 +669,57 @@ class TestPasswords:
             entering.resume()
             site.path.network.settle()
             assert client.take().endswith(b"ok")
+
+
+class TestFiles:
+    def test_beside_an_application(self, tmp_path: Path) -> None:
+        """A folder at a path, all rules holding for it; the rest is the application's."""
+        (tmp_path / "a.css").write_text("a{}")
+        (tmp_path / "index.html").write_text("page")
+        with front() as site:
+            static = Route(
+                "/static", root=Root(tmp_path, "max-age=60", "index.html"), rules=Rules(deny=("192.0.2.66/32",))
+            )
+            site.serve(TO_APPLICATION, static)
+            client = site.path.client()
+            code, fields, body = ask(client, b"/static/a.css")
+            assert (code, fields[b"cache-control"], body) == (200, b"max-age=60", b"a{}")
+            assert ask(client, b"/static/x/y", b"Accept: text/html\r\n")[2] == b"page"
+            assert ask(client, b"/a.css")[2] == b"ok"
+            assert status(site.path.client("192.0.2.66"), b"/static/a.css") == 403
+
+    def test_a_site_of_files(self, tmp_path: Path) -> None:
+        """A folder may be all there is."""
+        (tmp_path / "index.html").write_text("page")
+        with front() as site:
+            site.serve(Route("/", root=Root(tmp_path)))
+            assert ask(site.path.client())[2] == b"page"
+            assert not site.received
+
+
+class TestCompression:
+    @pytest.mark.parametrize(
+        ("of_site", "of_route", "compressed"),
+        [(None, None, False), (True, None, True), (None, True, True), (True, False, False), (False, True, True)],
+    )
+    def test_for_sites_and_routes(
+        self, tmp_path: Path, of_site: bool | None, of_route: bool | None, compressed: bool
+    ) -> None:
+        """As the site has it, unless the route says otherwise."""
+        (tmp_path / "a.css").write_text("a{}" * 1000)
+        with front() as site:
+            rules = Rules(compress=of_route)
+            site.serve(Route("/", root=Root(tmp_path), rules=rules), rules=Rules(compress=of_site))
+            fields = ask(site.path.client(), b"/a.css", b"Accept-Encoding: gzip\r\n")[1]
+            assert (b"content-encoding" in fields) is compressed
+
+    def test_with_edits_of_the_request(self, tmp_path: Path) -> None:
+        """What the application is not told of, the appliance still knows: it compresses in its place."""
+        with front() as site:
+            site.path.respond(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/css\r\nContent-Length: 3000\r\n\r\n" + b"a{}" * 1000
+            )
+            site.serve(rules=Rules(compress=True, request_headers=HeaderEdits(remove=("Accept-Encoding",))))
+            fields = ask(site.path.client(), b"/a.css", b"Accept-Encoding: gzip\r\n")[1]
+            assert fields[b"content-encoding"] == b"gzip"
+            assert b"accept-encoding" not in site.received[0][2]
