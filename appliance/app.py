@@ -43,6 +43,7 @@ from appliance.http.errorpages import ErrorPages
 from appliance.http.serving import Handler
 from appliance.listener import ClientFactory, Listener
 from appliance.ops.afterswap import Installer
+from appliance.ops.maintenance import Maintenance
 from appliance.ops.operating import Operating
 from appliance.ops.watching import Watch
 from appliance.proxy.assembly import Assembly
@@ -146,6 +147,8 @@ def build(
     files = FileTargets(Turn(reactor), defer, lambda: now().timestamp(), reactor.seconds)
     assembly = Assembly(handler, proxies, reactor.seconds, defer, files)
     assembly.serve(configuration.sites, applications.upstreams)
+    maintenance = Maintenance(assembly, configuration.state_dir, defer)
+    maintenance.load()
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
     operating = Operating(reactor, configuration, now, certificates, challenges, store, defer)
     issuers = Issuers(reactor, configuration.state_dir, [*responders, challenges, tls_challenges], now, defer)
@@ -175,6 +178,7 @@ def build(
         lambda: https.listeners,
         lambda: applications.upstreams,
         watch.traffic,
+        maintenance,
     )
     watch.attach(cast(Any, renewal), lambda: applications.upstreams.values(), lambda: admission.refused)
     draining = Draining(reactor, [http.clients, https.clients])

@@ -256,10 +256,12 @@ SERVICES = [
     "appliance.ops.keeping",
     "appliance.ops.listing",
     "appliance.ops.logs",
+    "appliance.ops.maintenance",
     "appliance.ops.operating",
     "appliance.ops.operations",
     "appliance.ops.rehearsal",
     "appliance.ops.running",
+    "appliance.ops.switching",
     "appliance.ops.watching",
 ]
 """What runs from start to stop, and the commands."""

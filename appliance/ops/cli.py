@@ -13,7 +13,18 @@ from appliance import __version__
 from appliance.config import Site
 from appliance.configfile import DEFAULT_FILE, load
 from appliance.errors import ConfigurationError
-from appliance.ops import authorities, checkapp, examining, hashing, importing, keeping, listing, logs, running
+from appliance.ops import (
+    authorities,
+    checkapp,
+    examining,
+    hashing,
+    importing,
+    keeping,
+    listing,
+    logs,
+    running,
+    switching,
+)
 from appliance.ops.terminal import BAD_CONFIGURATION, EXIT_STATUS, FAILED, OK, add_command, add_json, print_json
 
 EXAMPLES = f"""\
@@ -99,4 +110,5 @@ def _parser() -> argparse.ArgumentParser:
     checkapp.add(commands)
     importing.add(commands)
     hashing.add(commands)
+    switching.add(commands)
     return parser

@@ -21,6 +21,7 @@ from appliance.ops.alarm import AlarmService
 from appliance.ops.authorityoperations import AuthorityOperations
 from appliance.ops.control import Command, ControlService
 from appliance.ops.deploy import Deployer
+from appliance.ops.maintenance import Maintenance
 from appliance.ops.notify import Notifier
 from appliance.ops.operations import Operations, Renewals
 from appliance.ops.probe import Probes
@@ -57,6 +58,7 @@ class Operating(MultiService):
         self._listeners: Callable[[], Sequence[Listener]] = tuple
         self._upstreams: Callable[[], Mapping[tuple[str, str], Upstream]] = dict
         self._traffic: Traffic | None = None
+        self._maintenance: Maintenance | None = None
         self.commands: dict[str, Command] = {}
         """What may be asked for over the socket, by name; others may add to it."""
         self.operations: Operations | None = None
@@ -74,13 +76,16 @@ class Operating(MultiService):
         https: Callable[[], Sequence[Listener]],
         upstreams: Callable[[], Mapping[tuple[str, str], Upstream]],
         traffic: Traffic | None = None,
+        maintenance: Maintenance | None = None,
     ) -> None:
         """Say whom the commands are about, where clients come in, and where they are sent on to.
 
-        ``upstreams`` go by site and path; ``traffic`` is None where nothing is counted.
+        ``upstreams`` go by site and path; ``traffic`` is None where nothing is counted; ``maintenance`` is the switch
+        for it, if there is one.
         """
         self._upstreams = upstreams
         self._traffic = traffic
+        self._maintenance = maintenance
         state_dir = self._configuration.state_dir
         self._listeners = https
         self.operations = Operations(renewals, self._now, state_dir, self._extra, self._probes, self._load)
@@ -108,6 +113,8 @@ class Operating(MultiService):
         )
         self.commands.update(self.operations.commands())
         self.commands.update(authorities.commands())
+        if maintenance is not None:
+            self.commands.update(maintenance.commands())
         control = ControlService(self._reactor, state_dir, self.commands)
         control.setServiceParent(self)  # type: ignore[no-untyped-call]
 
@@ -126,7 +133,9 @@ class Operating(MultiService):
         ]
         concern = self.alarm.concern_of(report) if self.alarm is not None else None
         traffic = self._traffic.site(report.site) if self._traffic is not None else None
-        return Extra(upstreams, self.installer.known(report.site), concern.text if concern is not None else "", traffic)
+        closed = self._maintenance is not None and self._maintenance.closes(report.site)
+        alarm = concern.text if concern is not None else ""
+        return Extra(upstreams, self.installer.known(report.site), alarm, traffic, closed)
 
     def _load(self) -> Document | None:
         return self._traffic.total() if self._traffic is not None else None

@@ -104,6 +104,8 @@ class Extra:
     """What is worth an alarm; empty if nothing is."""
     traffic: Document | None = None
     """See ``traffic.Traffic.site``; None where nothing is counted."""
+    maintenance: bool = False
+    """Whether its requests are answered with 503."""
 
 
 def document(
@@ -154,6 +156,7 @@ def site(report: Report, extra: Extra, running: bool = True) -> Document:
         ],
         "upstreams": [asdict(upstream) for upstream in extra.upstreams],
         "traffic": extra.traffic,
+        "maintenance": extra.maintenance,
         "wire": {
             "checked": _time(extra.after_swap.checked),
             "serial": extra.after_swap.served,

@@ -97,6 +97,8 @@ def troubles(site: Document) -> list[str]:
     """Sentences about what is wrong with a site; none when all is well."""
     found = []
     problem = site["problem"]
+    if site.get("maintenance"):
+        found.append(f"in maintenance: requests are answered with 503, until appliance maintenance off {site['site']}")
     if problem:
         if problem["message"]:
             found.append(f"the last order failed: {problem['message']}")

@@ -66,6 +66,11 @@ class Assembly:
         self._upstreams: Upstreams = {}
         self._closed: frozenset[str] = frozenset()
 
+    @property
+    def sites(self) -> Sequence[Site]:
+        """Those that requests go by."""
+        return self._sites
+
     def serve(self, sites: Sequence[Site], upstreams: Upstreams) -> None:
         """From now on requests go by these sites. ``upstreams`` has one for each route that leads to applications."""
         self._sites, self._upstreams = sites, upstreams

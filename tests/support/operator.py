@@ -14,12 +14,13 @@ from tests.support.appliance import ROOT, Appliance
 _MAIN = "import sys; from appliance.ops.cli import main; sys.exit(main())"
 
 
-def run(*arguments: str | Path, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """One command; its output as text."""
+def run(*arguments: str | Path, timeout: float = 60.0, said: str | None = None) -> subprocess.CompletedProcess[str]:
+    """One command; its output as text. ``said`` is its standard input."""
     return subprocess.run(
         [sys.executable, "-c", _MAIN, *map(str, arguments)],
         capture_output=True,
         text=True,
+        input=said,
         timeout=timeout,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
         check=False,
