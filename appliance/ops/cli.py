@@ -19,6 +19,7 @@ from appliance.ops import (
     examining,
     hashing,
     importing,
+    init,
     keeping,
     listing,
     logs,
@@ -29,6 +30,7 @@ from appliance.ops.terminal import BAD_CONFIGURATION, EXIT_STATUS, FAILED, OK, a
 
 EXAMPLES = f"""\
 examples:
+  sudo appliance init                    three questions, and a configuration that works
   appliance check ./appliance.toml       every mistake at once, each with its key and line
   appliance status                       every site: certificate, next renewal, what went wrong
   appliance status --watch               the same, as it happens
@@ -101,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("file", nargs="?", type=Path, default=DEFAULT_FILE, help="default: %(default)s")
     add_json(command)
+    init.add(commands)
     running.add(commands)
     listing.add(commands)
     logs.add(commands)
