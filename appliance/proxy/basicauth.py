@@ -21,7 +21,7 @@ from appliance.siteconfig import HeaderEdits
 AT_ONCE = 2
 """Hashes worked out at the same time: each takes a processor and some memory."""
 MOST_WAITING = 64
-MOST_OF_ONE = 4
+MOST_OF_ONE = 8
 """Of one client, so that who guesses does not keep others out."""
 
 _WITHOUT = FieldEdit([HeaderEdits(remove=("Authorization",))])

@@ -3,6 +3,7 @@
 import pytest
 
 from appliance.config import ExternalAccount, Route, Site, UpstreamAddress
+from appliance.siteconfig import Redirect, Respond
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,11 @@ def test_a_site_goes_by_its_first_name() -> None:
 def test_account_keys_are_not_printed() -> None:
     """A configuration may end up in a log."""
     assert "secret" not in repr(ExternalAccount("kid", "secret"))
+
+
+def test_what_a_route_answers() -> None:
+    """In a few words."""
+    address = UpstreamAddress("127.0.0.1", 8000)
+    assert Route("/", (address, address)).answer == "http://127.0.0.1:8000 http://127.0.0.1:8000"
+    assert Route("/", redirect=Redirect("/new", 302)).answer == "302 /new"
+    assert Route("/", respond=Respond(204)).answer == "204"
