@@ -25,6 +25,8 @@ from appliance.proxy.dial import CONNECT, HTTP_2, Dial, Handshake, handshake_err
 if TYPE_CHECKING:
     from appliance.proxy.http2pool import Http2Pool
 
+_REQUESTS: Final = 1000
+"""After so many a connection is replaced. Hypercorn ends its own at the next one, and drops what is under way there."""
 _LINGER_SECONDS: Final = 6.0
 _PING_SECONDS: Final = 10.0
 _UNSENT_BYTES: Final = 512 * 1024
@@ -106,6 +108,8 @@ class Link:
         if not self.engine.streams:
             self._renew_deadline()
         self.exchanges += 1
+        if self.exchanges >= _REQUESTS:
+            self.retire()
         return self.exchanges
 
     def blame(self, error: UpstreamError) -> None:
@@ -181,7 +185,9 @@ class Link:
             self._greet()
         else:
             spoken = chosen.decode("ascii", "replace") if chosen else "nothing"
-            self._unfit(UpstreamError(HTTP_2, f"of HTTP/2 it chose {spoken} in the TLS handshake (ALPN): see http2"))
+            self._unfit(
+                UpstreamError(HTTP_2, f"offered HTTP/2 (ALPN) it chose {spoken}: is http2 = true right for it?")
+            )
 
     def _greet(self) -> None:
         self.transport.write(PREFACE)
@@ -224,7 +230,7 @@ class Link:
         """End the connection for what the upstream did."""
         if self._dial is not None:
             spoken = "it speaks HTTP/1.1" if data.startswith(_HTTP_1) else f"it does not speak HTTP/2 ({fault})"
-            self._unfit(UpstreamError(HTTP_2, f"{spoken}: see http2, or h2c://"))
+            self._unfit(UpstreamError(HTTP_2, f"{spoken}: is h2c://, or http2 = true, right for it?"))
             return
         self._pool.failed(UpstreamError("head", f"it broke the rules of HTTP/2: {fault}"))
         self._end(fault.code, str(fault))

@@ -776,6 +776,23 @@ def test_settings_kind() -> None:
         assert SETTINGS == 4
 
 
+def test_a_thousand_requests() -> None:
+    """Then a connection is replaced, what is under way on it being finished."""
+    with path() as made:
+        client = made.client()
+        client.send(REQUEST % 0)
+        app = application(made)
+        for number in range(1, 1000):
+            app.ask(headers(2 * number - 1, OK))
+            client.send(REQUEST % number)
+        assert len(made.upstreams) == 1
+        other = made.client()
+        other.send(REQUEST % 1000)
+        assert len(made.upstreams) == 2
+        assert app.ask(headers(1999, OK))[-1] == "GOAWAY 0 0 NO_ERROR"
+        assert client.take().count(b"HTTP/1.1 200") == 1000
+
+
 def test_stream_ids_run_out() -> None:
     """Past the last stream id there is, a connection takes no more requests."""
     with path() as made:
