@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from email.utils import formatdate, mktime_tz, parsedate_tz
+from functools import lru_cache
 
 from appliance.http.message import Fields
 
@@ -23,6 +24,7 @@ def entity_tag(mtime_ns: int, size: int, coding: bytes = b"") -> bytes:
     return b'"%x-%x%b"' % (mtime_ns, size, suffix)
 
 
+@lru_cache(1024)
 def http_date(seconds: int) -> bytes:
     """A time since the epoch as HTTP writes it (section 5.6.7)."""
     return formatdate(seconds, usegmt=True).encode("ascii")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from functools import lru_cache
 
 _TYPES = mimetypes.MimeTypes(filenames=())
 """Python's own table, without what else is installed on the machine."""
@@ -55,6 +56,7 @@ _PACKED = {
 UNKNOWN = "application/octet-stream"
 
 
+@lru_cache(1024)
 def content_type(name: bytes) -> bytes:
     """The value of ``Content-Type`` for a file of this name.
 

@@ -82,8 +82,8 @@ def _best(visit: Visit, names: Names, file: File, request: RequestHead) -> Repre
     siblings: dict[bytes, File] = {}
     try:
         for coding, extension in _SIBLINGS.items():
-            sibling = visit.file((*names[:-1], names[-1] + extension))
-            if sibling is not None:
+            name = names[-1] + extension
+            if visit.beside(name) and (sibling := visit.file((*names[:-1], name))) is not None:
                 siblings[coding] = sibling
     except OSError:
         os.close(file.descriptor)

@@ -91,6 +91,10 @@ class Visit:
                 return None
             raise OSError(error.errno, error.strerror, b"/".join((self._root, *names))) from error
 
+    def beside(self, name: bytes) -> bool:
+        """Whether there is something of this name, worth a look, in the folder where the last file was looked for."""
+        return os.access(name, os.F_OK, dir_fd=self._place[-1])
+
     def _walk(self, place: Place, names: Sequence[bytes], *, folder: bool) -> tuple[Place, File | None]:
         """Go along, links included: where that leads, and the file that is there unless it must be a folder."""
         todo = list(reversed(names))
