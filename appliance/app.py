@@ -141,7 +141,7 @@ def build(
     certificates = SniMap(tls_challenges, protocols=(HTTP_2, HTTP_1_1) if http2 else (HTTP_1_1,))
     proxies = TrustedProxies(map(ip_network, configuration.trusted_proxies))
     admission = _admission(reactor, configuration.limits, proxies.networks)
-    applications = Applications(reactor, deadlines, configuration.timeouts)
+    applications = Applications(reactor, deadlines, configuration.timeouts, identify=watch.identify)
     applications.apply(applications.prepare(configuration.sites), configuration.timeouts)
     handler = ProxyHandler(RouteTable({}), challenges, served_certificate, proxies, watch.request_id)
     files = FileTargets(Turn(reactor), defer, lambda: now().timestamp(), reactor.seconds)

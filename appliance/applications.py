@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from appliance.config import Backend, Route, Site, Timeouts, UpstreamAddress
 from appliance.deadlines import Deadlines
 from appliance.errors import ApplianceError
+from appliance.http.errorpages import Identify
 from appliance.proxy.dial import UpstreamTls
 from appliance.proxy.healthcheck import HealthChecks
 from appliance.proxy.hostnames import HostNames
@@ -48,14 +49,20 @@ class Applications(MultiService):
     """The one owner of upstreams. Its children are the health checks, which run while it does."""
 
     def __init__(
-        self, reactor: Any, deadlines: Deadlines, timeouts: Timeouts, random: Callable[[], float] = random
+        self,
+        reactor: Any,
+        deadlines: Deadlines,
+        timeouts: Timeouts,
+        random: Callable[[], float] = random,
+        identify: Identify | None = None,
     ) -> None:
-        """``random``, from 0 to below 1, spreads health checks."""
+        """``random``, from 0 to below 1, spreads health checks; ``identify`` is an `Upstream`'s."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
         self._deadlines = deadlines
         self._timeouts = timeouts
         self._random = random
+        self._identify = identify
         self._names = HostNames(reactor)
         self._turns = Turn(reactor)
         self._current: Prepared = {}
@@ -115,7 +122,8 @@ class Applications(MultiService):
     def _upstream(self, site: Site, route: Route) -> Upstream:
         name = site.name if route.path == "/" else f"{site.name}{route.path}"
         try:
-            return Upstream(name, [self._pool(address, route.backend) for address in route.upstreams], route.backend)
+            pools = [self._pool(address, route.backend) for address in route.upstreams]
+            return Upstream(name, pools, route.backend, identify=self._identify)
         except (OSError, ValueError) as error:
             raise ApplianceError(f"{name}: upstream_ca_file {route.backend.ca_file} is of no use: {error}") from error
 

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from appliance.config import Backend
 from appliance.deadlines import NEVER
 from appliance.errors import UpstreamError
+from appliance.http.errorpages import Identify
 from appliance.proxy.dial import LOCAL, Dial
 from appliance.proxy.exchange import Carrier, Exchange
 from appliance.proxy.member import Member
@@ -42,11 +43,14 @@ class Upstream:
         backend: Backend = IMPATIENT,
         *,
         random: Callable[[], float] = random,
+        identify: Identify | None = None,
     ) -> None:
+        """``identify`` tells a request's id for the log: the one that its error page has."""
         self.name = name
         """How it is called in the log: the site and route."""
         self.pools = tuple(pools)
         self.backend = backend
+        self._identify = identify
         self.members = tuple(Member(self, name, pool, backend.passive_check, backend.try_for) for pool in pools)
         self._deadlines = self.pools[0].deadlines
         self._balance: Balance[Member] = balance_named(backend.balance, random)
@@ -98,7 +102,7 @@ class Upstream:
             return
         unlogged, self._unlogged, self._logged_at = self._unlogged, 0, now
         self.log.warn(
-            "{name}: {method} {path}: {culprit} failed at {phase}: {reason}; answered {status}{more}",
+            "{name}: {method} {path}: {culprit} failed at {phase}: {reason}; answered {status}{request}{more}",
             name=self.name,
             method=exchange.request.method.decode("ascii"),
             path=exchange.request.path.decode("ascii"),
@@ -106,6 +110,7 @@ class Upstream:
             phase="connect" if error.phase == LOCAL else error.phase,
             reason=str(error),
             status=error.status,
+            request=f", request {self._identify(exchange.request)}" if self._identify is not None else "",
             more=f" (and {unlogged} more since the last such line)" if unlogged else "",
         )
 

@@ -12,6 +12,7 @@ import h11
 
 from appliance.config import Backend, Limits, Timeouts, UpstreamAddress
 from appliance.deadlines import Deadlines
+from appliance.http.message import RequestHead
 from appliance.http.server import ServerConnection
 from appliance.ops.observer import RequestObserver
 from appliance.proxy import pool as pool_module
@@ -84,7 +85,11 @@ class Proxy:
 
     def _upstream(self, places: str) -> Upstream:
         pools = [self.pools.setdefault(place, self._pool(place)) for place in places.split(",")]
-        return Upstream("example.com", pools, self.backend, random=lambda: 0.0)
+
+        def identify(request: RequestHead) -> str:
+            return self.handler.errors.identify(request)
+
+        return Upstream("example.com", pools, self.backend, random=lambda: 0.0, identify=identify)
 
     def _pool(self, place: str) -> Pool:
         host, _, port = place.rpartition(":")

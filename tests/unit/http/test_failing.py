@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
+from types import SimpleNamespace
+
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from appliance.http.record import Record
 from appliance.ops.observer import RequestObserver
@@ -28,15 +32,24 @@ def test_id_of_the_record() -> None:
 
 
 def test_id_without_records() -> None:
-    """While nobody observes there are ids as well."""
-    with proxy() as network:
+    """While nobody observes there are ids as well, and the log has them too."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    with proxy() as network, closing(SimpleNamespace(close=lambda: globalLogPublisher.removeObserver(observe))):
         ids = set()
         for _ in range(2):
             client = network.client()
             client.send(PLAIN)
+            network.pass_time(1)
             network.upstream.send(b"nonsense\r\n\r\n")
             ((status, _, body, complete),) = read_responses(client.take(), [b"GET"], False)
             assert (status, complete) == (502, True)
             ids.add(json.loads(body)["request_id"])
     assert len(ids) == 2
     assert all(re.fullmatch("[0-9a-f]{12}-[12]", each) for each in ids)
+    told = [line for line in lines if "answered 502" in line]
+    assert {line.rpartition(", request ")[2] for line in told} == ids
