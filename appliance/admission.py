@@ -67,6 +67,12 @@ class Admission:
         self._logged_at = float("-inf")
         self._unlogged = 0
 
+    def apply(self, connections: int, per_client: int, exempt: Sequence[Network]) -> None:
+        """Have other bounds. Nobody is sent away who is there."""
+        self.connections, self.per_client = connections, per_client
+        self._exempt = tuple(exempt)
+        self._margin = connections // 16
+
     def add_shed(self, shed: Callable[[int], int]) -> None:
         """``shed(count)`` closes so many idle connections, the longest idle first, and returns how many there were."""
         self._sheds.append(shed)

@@ -42,6 +42,10 @@ class Announcing:
         self._unlogged = 0
         self.deadlines = deadlines
 
+    def apply(self, networks: Sequence[Network], patience: float) -> None:
+        """Have others announce clients from now on."""
+        self._networks, self._patience = tuple(networks), patience
+
     def expect(self, port: Port) -> None:
         """Have ``port``, not listening yet, take connections with a header, and only from these networks."""
         factory: Any = _HeaderFactory(self, port.factory, _announced(port.transport))

@@ -11,10 +11,8 @@ The two paths share two objects, the table of pending challenges and the SNI map
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, cast
 
 from twisted.application.internet import TimerService
@@ -24,17 +22,17 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[import-untyped]
 
-from appliance import descriptors
 from appliance.acme.challenges import PendingChallenges
 from appliance.acme.issuers import Authorities, Issuers
 from appliance.acme.lookup import Lookup, own_addresses
 from appliance.acme.renewal import RenewalService
 from appliance.acme.tlsalpn import TlsAlpnChallenges
-from appliance.admission import Admission, default_connections, default_per_client, possible_connections
+from appliance.admission import Admission
 from appliance.announced import Announcing
 from appliance.applications import Applications
 from appliance.clock import utc_now
-from appliance.config import Configuration, Limits
+from appliance.config import Configuration
+from appliance.configured import Configured, Parts, bounds, https_port, networks, protocols
 from appliance.deadlines import Deadlines
 from appliance.draining import Draining
 from appliance.entrances import Entrance
@@ -45,13 +43,14 @@ from appliance.listener import ClientFactory, Listener
 from appliance.ops.afterswap import Installer
 from appliance.ops.maintenance import Maintenance
 from appliance.ops.operating import Operating
+from appliance.ops.reloading import Reloading, Source
 from appliance.ops.watching import Watch
 from appliance.proxy.assembly import Assembly
 from appliance.proxy.handler import ProxyHandler, RedirectHandler
 from appliance.proxy.routing import RouteTable
 from appliance.proxy.trust import TrustedProxies
 from appliance.store import CertificateStore, Defer
-from appliance.tls.context import HTTP_1_1, HTTP_2, check_loads
+from appliance.tls.context import check_loads
 from appliance.tls.endpoint import PlainListening, TlsListening
 from appliance.tls.snimap import SniMap, served_certificate
 from appliance.turn import Turn
@@ -59,7 +58,6 @@ from appliance.turn import Turn
 _log = Logger()
 
 _TICKET_KEY_SECONDS = 24 * 3600.0
-_TCP_PORT = re.compile(r"(?:tcp6?|ssl):(?:port=)?([0-9]+)")
 
 
 class Appliance(MultiService):
@@ -76,7 +74,8 @@ class Appliance(MultiService):
         operating: Operating,
         watch: Watch,
         draining: Draining,
-        drain_timeout: float,
+        configured: Configured,
+        reloading: Reloading,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.certificates = certificates
@@ -87,7 +86,8 @@ class Appliance(MultiService):
         self.operating = operating
         self.watch = watch
         self.draining = draining
-        self._drain_timeout = drain_timeout
+        self.configured = configured
+        self.reloading = reloading
 
     @property
     def http(self) -> tuple[Listener, ...]:
@@ -106,7 +106,7 @@ class Appliance(MultiService):
     async def _stop(self) -> None:
         ending = _all([self.operating, self.renewal])
         await _all(self.entrances)
-        await self.draining.drain(self._drain_timeout)
+        await self.draining.drain(self.configured.current.drain_timeout)
         await ending
         await maybeDeferred(super().stopService)
 
@@ -122,11 +122,13 @@ def build(
     *,
     store: ICertificateStore | None = None,
     responders: Sequence[IResponder] = (),
+    source: Source | str = "without one",
     now: Callable[[], datetime] = utc_now,
 ) -> Appliance:
     """The service of a configuration, not started yet. ``reactor.seconds`` must be monotonic (`clock.make_monotonic`).
 
     ``store`` replaces the folder of certificates; ``responders`` are asked before the appliance's own.
+    ``source`` is what is read anew, or how it was started where there is no file.
     Raises ApplianceError for what the configuration could not know.
     """
 
@@ -136,11 +138,10 @@ def build(
     watch = Watch(reactor, configuration, defer, now)
     deadlines = Deadlines(reactor)
     challenges = PendingChallenges()
-    http2 = configuration.listen.http2
     tls_challenges = TlsAlpnChallenges(now)
-    certificates = SniMap(tls_challenges, protocols=(HTTP_2, HTTP_1_1) if http2 else (HTTP_1_1,))
-    proxies = TrustedProxies(map(ip_network, configuration.trusted_proxies))
-    admission = _admission(reactor, configuration.limits, proxies.networks)
+    certificates = SniMap(tls_challenges, protocols=protocols(configuration.listen))
+    proxies = TrustedProxies(networks(configuration.trusted_proxies))
+    admission = Admission(reactor.seconds, *bounds(configuration.limits), proxies.networks)
     applications = Applications(reactor, deadlines, configuration.timeouts, identify=watch.identify)
     applications.apply(applications.prepare(configuration.sites), configuration.timeouts)
     handler = ProxyHandler(RouteTable({}), challenges, served_certificate, proxies, watch.request_id)
@@ -155,14 +156,13 @@ def build(
     authorities = issuers.prepare(configuration)
     issuers.apply(authorities)
     renewal = _renewal(reactor, configuration, operating.installer, authorities, store, defer, now)
-    redirect = RedirectHandler(challenges, _https_port(configuration.listen.https))
+    redirect = RedirectHandler(challenges, https_port(configuration.listen.https))
     handler.errors = redirect.errors = ErrorPages(configuration.error_pages, watch.identify)
 
     def entrance(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> Entrance:
-        turn = Turn(reactor) if http2 else None
-        factory = ClientFactory(
-            handler, deadlines, admission, configuration.limits, configuration.timeouts, scheme, watch.observer, turn
-        )
+        limits, timeouts = configuration.limits, configuration.timeouts
+        factory = ClientFactory(handler, deadlines, admission, limits, timeouts, scheme, watch.observer, Turn(reactor))
+        factory.apply(limits, timeouts, watch.observer, configuration.listen.http2)
         watch.add_clients(scheme.decode("ascii"), factory)
         made = Entrance(listening, factory, renewal.when_loaded)
         made.apply(made.prepare(endpoints))
@@ -181,6 +181,26 @@ def build(
         maintenance,
     )
     watch.attach(cast(Any, renewal), lambda: applications.upstreams.values(), lambda: admission.refused)
+    parts = Parts(
+        admission=admission,
+        announcing=announcing,
+        applications=applications,
+        assembly=assembly,
+        certificates=certificates,
+        handler=handler,
+        http=http,
+        https=https,
+        issuers=issuers,
+        operating=operating,
+        proxies=proxies,
+        redirect=redirect,
+        renewal=renewal,
+        watch=watch,
+    )
+    configured = Configured(configuration, parts)
+    reloading = Reloading(source, configured.change, now, defer, watch.reloaded)
+    operating.reload_by(reloading)
+    watch.add_status_page(operating.status, operating.commands)
     draining = Draining(reactor, [http.clients, https.clients])
     appliance = Appliance(
         certificates,
@@ -192,31 +212,16 @@ def build(
         operating,
         watch,
         draining,
-        configuration.drain_timeout,
+        configured,
+        reloading,
     )
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
-    parts = [watch, deadlines, http, https, renewal, rotation, applications, issuers]
-    for part in parts:
+    services: list[Any] = [watch, deadlines, http, https, renewal, rotation, applications, issuers]
+    for part in services:
         part.setServiceParent(appliance)
     operating.setServiceParent(appliance)  # type: ignore[no-untyped-call]
     return appliance
-
-
-def _admission(reactor: Any, limits: Limits, trusted: Sequence[IPv4Network | IPv6Network]) -> Admission:
-    allowed = descriptors.limit()
-    connections = limits.connections or default_connections(allowed)
-    possible = possible_connections(connections, allowed)
-    if possible < connections:
-        _log.warn(
-            "limits.connections = {connections} needs more file descriptors than the {allowed} that the system allows"
-            " (LimitNOFILE= of systemd, ulimit -n): {possible} it is",
-            connections=connections,
-            allowed=allowed,
-            possible=possible,
-        )
-    per_client = limits.connections_per_client or default_per_client(possible)
-    return Admission(reactor.seconds, possible, per_client, trusted)
 
 
 def _renewal(
@@ -249,14 +254,5 @@ def _renewal(
 
 
 def _announcing(configuration: Configuration, deadlines: Deadlines) -> Announcing | None:
-    networks = [ip_network(network) for network in configuration.listen.proxy_protocol_from]
-    return Announcing(networks, deadlines, configuration.timeouts.header) if networks else None
-
-
-def _https_port(endpoints: Sequence[str]) -> int:
-    """The port that redirects name: the first HTTPS listener's, 443 where its endpoint string does not tell."""
-    for endpoint in endpoints:
-        match = _TCP_PORT.match(endpoint)
-        if match is not None:
-            return int(match[1])
-    return 443
+    announcers = networks(configuration.listen.proxy_protocol_from)
+    return Announcing(announcers, deadlines, configuration.timeouts.header) if announcers else None

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
-from appliance.config import Backend, Route, Site, Timeouts, UpstreamAddress
+from appliance.config import Backend, HealthCheck, Route, Site, Timeouts, UpstreamAddress
 from appliance.deadlines import Deadlines
 from appliance.errors import ApplianceError
 from appliance.http.errorpages import Identify
@@ -35,8 +35,9 @@ Place: TypeAlias = tuple[str, str]
 class Application:
     """What a route leads to."""
 
-    route: Route
-    """As it was configured."""
+    made_of: object
+    """What the upstream was made of: equal for routes that can share it."""
+    check: HealthCheck | None
     upstream: Upstream
     checks: tuple[HealthChecks, ...]
 
@@ -66,11 +67,8 @@ class Applications(MultiService):
         self._names = HostNames(reactor)
         self._turns = Turn(reactor)
         self._current: Prepared = {}
-
-    @property
-    def upstreams(self) -> Mapping[Place, Upstream]:
+        self.upstreams: Mapping[Place, Upstream] = {}
         """Those that get requests."""
-        return upstreams_of(self._current)
 
     def prepare(self, sites: Sequence[Site]) -> Prepared:
         """The applications of ``sites``. Nothing is changed yet. Raises ApplianceError."""
@@ -84,6 +82,7 @@ class Applications(MultiService):
     def apply(self, prepared: Prepared, timeouts: Timeouts) -> None:
         """Have these from now on; ``timeouts`` are for connections that are opened from now on."""
         before, self._current = self._current, prepared
+        self.upstreams = {place: application.upstream for place, application in prepared.items()}
         kept = {id(application.upstream) for application in prepared.values()}
         running = {id(check) for application in prepared.values() for check in application.checks}
         for application in before.values():
@@ -111,13 +110,14 @@ class Applications(MultiService):
 
     def _application(self, site: Site, route: Route) -> Application:
         before = self._current.get((site.name, route.path))
-        if before is None or _addressing(before.route) != _addressing(route):
+        made_of, check = _made_of(route), route.backend.health_check
+        if before is None or before.made_of != made_of:
             upstream = self._upstream(site, route)
-        elif before.route.backend.health_check == route.backend.health_check:
-            return Application(route, before.upstream, before.checks)
+        elif before.check == check:
+            return before
         else:
             upstream = before.upstream
-        return Application(route, upstream, tuple(self._checks(site, route, upstream)))
+        return Application(made_of, check, upstream, tuple(self._checks(site, check, upstream)))
 
     def _upstream(self, site: Site, route: Route) -> Upstream:
         name = site.name if route.path == "/" else f"{site.name}{route.path}"
@@ -150,20 +150,19 @@ class Applications(MultiService):
             max_connections=backend.max_connections,
         )
 
-    def _checks(self, site: Site, route: Route, upstream: Upstream) -> Iterator[HealthChecks]:
-        check = route.backend.health_check
+    def _checks(self, site: Site, check: HealthCheck | None, upstream: Upstream) -> Iterator[HealthChecks]:
         if check is not None:
             host = site.name.replace("*", "health-check")
             for member in upstream.members:
                 yield HealthChecks(member, check, host, self._random)
 
 
-def upstreams_of(prepared: Prepared) -> Mapping[Place, Upstream]:
-    """The upstreams alone."""
-    return {place: application.upstream for place, application in prepared.items()}
-
-
-def _addressing(route: Route) -> object:
-    """What makes an upstream what it is: weights count, which addresses themselves do not compare."""
+def _made_of(route: Route) -> object:
+    """Weights count, by which addresses do not compare, and what is in the file of trusted certificates."""
     weights = tuple(address.weight for address in route.upstreams)
-    return route.upstreams, weights, evolve(route.backend, health_check=None)
+    trust = route.backend.ca_file
+    try:
+        trusted = trust.read_bytes() if trust is not None else b""
+    except OSError:
+        trusted = b""  # whoever makes the upstream says so
+    return route.upstreams, weights, evolve(route.backend, health_check=None), trusted

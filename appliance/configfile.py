@@ -56,11 +56,13 @@ DEFAULT_FILE = Path("/etc/appliance/appliance.toml")
 
 COMMAND_LINE = "command line"
 
-MAX_BYTES = 1024 * 1024
-"""Larger files are refused: thousands of sites fit in."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Larger files are refused: a hundred thousand sites fit in."""
 
 _POSITION = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)")
 
+
+_STATE_DIR = re.compile(r"^[ \t]*state_dir[ \t]*=.*$", re.MULTILINE)
 
 DNS_01 = "dns-01"
 
@@ -369,6 +371,17 @@ def load(file: Path | None, overrides: Mapping[KeyPath, Override] = MappingProxy
         return configuration
     mistakes = sorted(document.mistakes, key=lambda mistake: mistake.line or 0)
     raise ConfigurationError(tuple(mistakes), COMMAND_LINE if file is None else str(file))
+
+
+def state_dir_of(file: Path) -> Path:
+    """The ``state_dir`` of a file that has mistakes, as far as it can be made out; else the default."""
+    try:
+        text = file.read_bytes()[:MAX_BYTES].decode("utf-8", "replace")
+        found = _STATE_DIR.search(text)
+        given = tomllib.loads(found[0])["state_dir"] if found else None
+    except (OSError, tomllib.TOMLDecodeError):
+        given = None
+    return file.absolute().parent / given if isinstance(given, str) and given else Configuration(()).state_dir
 
 
 def _parse(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:

@@ -25,7 +25,7 @@ from twisted.web.server import Request
 from twisted.web.server import Site as WebSite
 from zope.interface import implementer
 
-from appliance.app import build
+from appliance.app import Appliance, build
 from appliance.ca.listening import CaService, service
 from appliance.ca.policy import Policy
 from appliance.clock import utc_now
@@ -97,6 +97,7 @@ class Demo(MultiService):
         self._watch = LoopingCall(self._look)
         self._watch.clock = reactor
         self._announced = False
+        self._appliance: Appliance | None = None
 
     def startService(self) -> None:
         """Start the CA and the applications, whose ports are known only then, and the appliance with them."""
@@ -104,8 +105,14 @@ class Demo(MultiService):
         super().startService()  # type: ignore[no-untyped-call]
         upstreams = [UpstreamAddress(host="127.0.0.1", port=each.getHost().port) for each in self._applications]
         wanted = configuration(self._listen, self._state_dir, self._ca.directory_url, self.root_file, upstreams)
-        build(self._reactor, wanted).setServiceParent(self)  # type: ignore[no-untyped-call]
+        self._appliance = build(self._reactor, wanted, source="with --demo")
+        self._appliance.setServiceParent(self)  # type: ignore[no-untyped-call]
         self._watch.start(LOOK_INTERVAL)
+
+    async def reload(self) -> None:
+        """Raises ApplianceError: there is no file to read."""
+        if self._appliance is not None:
+            await self._appliance.reloading.reload()
 
     async def _stop(self) -> None:
         if self._watch.running:

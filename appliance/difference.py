@@ -8,6 +8,7 @@ from attrs import asdict, fields, frozen
 
 from appliance.config import Configuration, Site
 from appliance.errors import Mistake
+from appliance.opsconfig import Metrics
 
 CHANGEABLE = frozenset(
     {
@@ -74,9 +75,14 @@ def _refused(before: Configuration, after: Configuration) -> Iterator[Mistake]:
     if bool(before.listen.proxy_protocol_from) != bool(after.listen.proxy_protocol_from):
         what = "on" if after.listen.proxy_protocol_from else "off"
         yield Mistake("listen.proxy_protocol_from", f"cannot be turned {what} {RESTART}")
-    if (before.metrics is None) != (after.metrics is None):
-        what = "on" if after.metrics is not None else "off"
-        yield Mistake("metrics", f"cannot be turned {what} {RESTART}")
+    if before.metrics is None or after.metrics is None:
+        if before.metrics is not after.metrics:
+            what = "on" if before.metrics is None else "off"
+            yield Mistake("metrics", f"cannot be turned {what} {RESTART}")
+        return
+    for key in (field.name for field in fields(Metrics)):
+        if key not in ("listen", "max_sites") and getattr(before.metrics, key) != getattr(after.metrics, key):
+            yield Mistake(f"metrics.{key}", f"cannot be changed {RESTART}")
 
 
 def _shown(value: object) -> str:

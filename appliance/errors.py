@@ -34,6 +34,14 @@ class ConfigurationError(ApplianceError):
         super().__init__("\n".join(f"{source}: {mistake}" for mistake in mistakes))
 
 
+class RestartNeededError(ApplianceError):
+    """A good configuration that cannot be had without a restart: names the keys."""
+
+    def __init__(self, mistakes: tuple[Mistake, ...], source: str = "configuration") -> None:
+        self.mistakes = mistakes
+        super().__init__("\n".join(f"{source}: {mistake}" for mistake in mistakes))
+
+
 class CertificateError(ApplianceError):
     """A certificate that must not be served: says which names, and what is wrong with it."""
 

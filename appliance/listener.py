@@ -84,6 +84,11 @@ class ClientFactory:
         self._retiring = False
         admission.add_shed(self.shed)
 
+    def apply(self, limits: Limits, timeouts: Timeouts, observer: Observer | None, http2: bool) -> None:
+        """Have these for clients that connect from now on; HTTP/2 needs the ``turn``."""
+        self._limits, self._timeouts, self._observer = limits, timeouts, observer
+        self._secured = self._choose_version if http2 and self._turn is not None else None
+
     def doStart(self) -> None:
         """See IProtocolFactory."""
 

@@ -40,3 +40,5 @@ class Metrics:
     public: bool = False
     max_sites: int = 100
     """So many sites, and so many upstream addresses, have figures of their own."""
+    buttons: bool = True
+    """Whether the status page has buttons. Where ``public``, there is no such page."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
+from typing import Any
 
 from appliance import values
 from appliance.opsconfig import AccessLog, Log, Metrics
@@ -74,7 +75,7 @@ def inner_endpoint(value: str) -> bool:
         return False
 
 
-def _metrics(place: Place, listen: tuple[str, ...], public: bool = False, max_sites: int = 100) -> Metrics:
+def _metrics(place: Place, listen: tuple[str, ...], public: bool = False, **others: Any) -> Metrics:
     """Nobody from outside reads these by accident: names, traffic and failures of every site are in them."""
     for endpoint in listen:
         if not public and not inner_endpoint(endpoint):
@@ -82,7 +83,7 @@ def _metrics(place: Place, listen: tuple[str, ...], public: bool = False, max_si
                 f"{shown(endpoint)} may be open to other machines: name a loopback address, as in"
                 ' "tcp:9145:interface=127.0.0.1", or set public = true if that is what you want'
             )
-    return Metrics(listen, public, max_sites)
+    return Metrics(listen, public, **others)
 
 
 LOG = Table(
@@ -109,6 +110,7 @@ METRICS = Table(
         "listen": Many(unique(metrics_endpoint), or_one=True),
         "public": values.boolean,
         "max_sites": values.whole(1, 10_000),
+        "buttons": values.boolean,
     },
     _metrics,
     required={"listen": 'where they are to be had, as in listen = "tcp:9145:interface=127.0.0.1"'},

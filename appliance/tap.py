@@ -6,12 +6,13 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import NoReturn, cast
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn, cast
 
 from attrs import fields
 from twisted.application.service import IService, MultiService
 from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
@@ -24,6 +25,7 @@ from appliance.dispatch import dispatch_directly
 from appliance.errors import ApplianceError, ConfigurationError, Mistake
 from appliance.ops.journal import journal_log_observer, leads_to_journal
 from appliance.ops.jsonlog import json_log_observer
+from appliance.ops.reloading import Source
 from appliance.ops.textlog import text_log_observer
 from appliance.ops.watching import Watch
 from appliance.opsconfig import Log as LogSettings
@@ -64,6 +66,8 @@ class Options(usage.Options):
 
     configuration: Configuration | None = None
     """What to run; None for the demo, which makes its own."""
+    source: Source | str = ""
+    """See `app.build`."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -102,7 +106,9 @@ class Options(usage.Options):
             self._check_demo()
         else:
             given = {field.name: self[field.name.replace("_", "-")] for field in fields(CommandLine)}
-            self.configuration = CommandLine(**given).configuration()
+            line = CommandLine(**given)
+            self.configuration = line.configuration()
+            self.source = Source(str(line.file), line.configuration) if line.file is not None else "with --site"
 
     def _check_demo(self) -> None:
         """The demo has its own sites and CA: refuse options that would change them."""
@@ -173,14 +179,17 @@ def makeService(options: Options) -> Main:
 
 def _build(reactor: ReactorBase, options: Options) -> IService:
     if options.configuration is None:
-        return demo.make_service(reactor, options["http"], options["https"], options["state-dir"])
+        shown = demo.make_service(reactor, options["http"], options["https"], options["state-dir"])
+        _reload_on_signal(reactor, shown.reload)
+        return shown
     if options["email"] is not None and options["site"]:
         _log.info(
             "--email {email}: agreed to the terms of service of the CA at {directory}",
             email=options["email"],
             directory=options.configuration.acme.directory,
         )
-    appliance = app.build(reactor, options.configuration)
+    appliance = app.build(reactor, options.configuration, source=options.source)
+    _reload_on_signal(reactor, appliance.reloading.reload)
     _reopen_logs_on_signal(reactor, appliance.watch)
     ending.on_signals(reactor, appliance.draining.hurry)
     return appliance
@@ -189,6 +198,15 @@ def _build(reactor: ReactorBase, options: Options) -> IService:
 def _reopen_logs_on_signal(reactor: ReactorBase, watch: Watch) -> None:
     """SIGUSR1 tells that log files were moved away, as it tells nginx."""
     signal.signal(signal.SIGUSR1, lambda number, frame: reactor.callFromThread(watch.reopen_logs))
+
+
+def _reload_on_signal(reactor: ReactorBase, reload: Callable[[], Coroutine[Deferred[Any], Any, object]]) -> None:
+    """SIGHUP has the configuration read anew. What comes of it is in the log."""
+
+    def begin() -> None:
+        Deferred.fromCoroutine(reload()).addErrback(lambda failure: None)
+
+    signal.signal(signal.SIGHUP, lambda number, frame: reactor.callFromThread(begin))
 
 
 def _exit(status: int, message: str) -> NoReturn:

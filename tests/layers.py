@@ -31,6 +31,7 @@ PURE = [
     "appliance.acme.losses",
     "appliance.acme.messages",
     "appliance.acme.order",
+    "appliance.acme.pace",
     "appliance.acme.plan",
     "appliance.acme.progress",
     "appliance.acme.record",
@@ -106,6 +107,7 @@ PURE = [
     "appliance.ops.metricscounts",
     "appliance.ops.offline",
     "appliance.ops.status",
+    "appliance.ops.statusstyle",
     "appliance.ops.table",
     "appliance.ops.tail",
     "appliance.ops.traffic",
@@ -181,6 +183,7 @@ ADAPTERS = [
     "appliance.lingering",
     "appliance.ops.accesslog",
     "appliance.ops.appprobe",
+    "appliance.ops.boundedrequest",
     "appliance.ops.doctor",
     "appliance.ops.firstconfig",
     "appliance.ops.handshake",
@@ -188,12 +191,14 @@ ADAPTERS = [
     "appliance.ops.journal",
     "appliance.ops.jsonlog",
     "appliance.ops.logfields",
+    "appliance.ops.markup",
     "appliance.ops.metricscollector",
     "appliance.ops.metricsserver",
     "appliance.ops.metricssurvey",
     "appliance.ops.notify",
     "appliance.ops.observer",
     "appliance.ops.probe",
+    "appliance.ops.statusgraph",
     "appliance.ops.takeover",
     "appliance.ops.terminal",
     "appliance.ops.textlog",
@@ -246,6 +251,7 @@ SERVICES = [
     "appliance.ops.alarm",
     "appliance.ops.authorities",
     "appliance.ops.authorityoperations",
+    "appliance.ops.buttons",
     "appliance.ops.checkapp",
     "appliance.ops.cli",
     "appliance.ops.control",
@@ -262,13 +268,17 @@ SERVICES = [
     "appliance.ops.operating",
     "appliance.ops.operations",
     "appliance.ops.rehearsal",
+    "appliance.ops.reloadcommand",
+    "appliance.ops.reloading",
     "appliance.ops.running",
+    "appliance.ops.statuspage",
+    "appliance.ops.statusserver",
     "appliance.ops.switching",
     "appliance.ops.watching",
 ]
 """What runs from start to stop, and the commands."""
 
-COMPOSITION = ["appliance.app"]
+COMPOSITION = ["appliance.app", "appliance.configured"]
 """Where the parts meet."""
 
 COMMANDS = ["appliance.demo", "appliance.ending", "appliance.tap", "appliance.__main__"]

@@ -71,6 +71,8 @@ class Situation:
     """See ``schedule.next_renewal``."""
     asks: bool = False
     """Whether CAs are asked for renewal information at all."""
+    ask_from: datetime | None = None
+    """Not before then, unless it is due: thousands of sites do not ask all at once."""
     demanded: str = ""
     """Why a new certificate is wanted although none is due: an operator's reason; empty if it is not."""
     gathered: datetime | None = None
@@ -93,10 +95,10 @@ def decide(situation: Situation, now: datetime) -> Action:
             return Action(Step.INSTALL, now, "the new certificate is not saved, but the old one will not do any longer")
     elif stored is not None and serving is not stored and is_valid(stored.not_before, stored.not_after, now):
         return Action(Step.INSTALL, now, "the stored certificate is to be served")
-    ask = _ask_at(newest(situation), situation, now)
+    due, reason = _due(newest(situation), situation, now)
+    ask = _ask_at(newest(situation), situation, due, now)
     if ask is not None and ask <= now:
         return Action(Step.ASK, now, "the CA is to be asked when to renew the certificate")
-    due, reason = _due(newest(situation), situation, now)
     for allowed, why in _bars(situation, now):
         if allowed > max(due, now):
             due, reason = allowed, f"{reason}; {why} not before then"
@@ -217,14 +219,17 @@ def suggestion_for(certificate: Certificate | None, state: RenewalState) -> Sugg
     return inquiry.suggestion if inquiry is not None else None
 
 
-def _ask_at(certificate: Certificate | None, situation: Situation, now: datetime) -> datetime | None:
-    """When to ask the CA about the certificate; None if it is not to be asked."""
+def _ask_at(certificate: Certificate | None, situation: Situation, due: datetime, now: datetime) -> datetime | None:
+    """When to ask the CA about the certificate, at once if it is due; None if it is not to be asked."""
     if not situation.asks or certificate is None or certificate.not_after <= now:
         return None
     inquiry = situation.state.inquiry_of(certificate)
+    turn = situation.ask_from
+    if turn is None or turn > now + LATEST_CHECK or due <= now:
+        turn = now
     if inquiry is None or inquiry.again > now + 2 * LATEST_CHECK:  # the clock was set back
-        return now
-    return inquiry.again
+        return turn
+    return max(inquiry.again, turn)
 
 
 def _bars(situation: Situation, now: datetime) -> Iterator[tuple[datetime, str]]:

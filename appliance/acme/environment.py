@@ -14,6 +14,7 @@ from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
 from appliance.acme.ari import RenewalInfo
 from appliance.acme.budget import Limits
 from appliance.acme.issuance import Remember
+from appliance.acme.pace import Pace
 from appliance.acme.progress import Tell
 from appliance.acme.request import CertificateRequest, Unfinished
 from appliance.acme.spending import Spending
@@ -76,6 +77,8 @@ class Environment:
     defer: Defer
     random: Callable[[], float]
     turns: Turns
+    asking: Pace
+    """When sites ask for renewal information first."""
     spending: Spending
     key_type: str
     """Of sites that have none of their own."""

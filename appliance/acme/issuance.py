@@ -228,11 +228,11 @@ class Issuance:
             elif authorization.status != "valid":
                 failures[authorization.name] = failure(authorization)
         if failures:
-            raise failed(self._names, failures)
+            raise failed(failures)
         if attempts:
             failures = await self._prove(attempts)
         if failures:
-            raise failed(self._names, failures, {attempt.name: attempt.challenge.type for attempt in attempts})
+            raise failed(failures, {attempt.name: attempt.challenge.type for attempt in attempts})
 
     def _parse_authorization(self, answer: Answer) -> Authorization:
         authorization = Authorization.from_json(answer.json())

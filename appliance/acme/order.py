@@ -138,12 +138,10 @@ def refused(error: AcmeProblemError, names: Sequence[str]) -> OrderError | None:
     if not found and problem.code in ("rejectedIdentifier", "unsupportedIdentifier"):
         mentioned = [name for name in names if f'"{name}"' in problem.detail] or list(names)
         found = dict.fromkeys(mentioned, problem)
-    return failed(names, {name: sub for name, sub in found.items() if name is not None}) if found else None
+    return failed({name: sub for name, sub in found.items() if name is not None}) if found else None
 
 
-def failed(
-    names: Sequence[str], failures: Mapping[str, Problem], kinds: Mapping[str, str] = MappingProxyType({})
-) -> OrderError:
+def failed(failures: Mapping[str, Problem], kinds: Mapping[str, str] = MappingProxyType({})) -> OrderError:
     """The error for an order that some names spoiled: each of them, the CA's words, what to do.
 
     ``kinds``: the challenge that was tried, by name.
@@ -152,19 +150,19 @@ def failed(
         f"{name}: {problem.code}: {problem.detail.rstrip('. ')}. {advice(problem, name, kinds.get(name, ''))}"
         for name, problem in failures.items()
     ]
-    return OrderError(f"no certificate for {', '.join(names)}. {' '.join(told)}", dict(failures))
+    return OrderError(" ".join(told), dict(failures))
 
 
 def spoiled(order: Order, names: Sequence[str]) -> OrderError:
     """The error for an order that became invalid as a whole."""
     if order.error is None:
-        return OrderError(f"no certificate for {', '.join(names)}: the CA calls the order invalid and does not say why")
+        return OrderError(f"{', '.join(names)}: the CA calls the order invalid and does not say why")
     problem = order.error
     found = {sub.identifier: sub for sub in problem.subproblems if sub.identifier is not None}
     if found:
-        return failed(names, found)
+        return failed(found)
     detail = problem.detail.rstrip(". ")
-    return OrderError(f"no certificate for {', '.join(names)}: {problem.code}: {detail}. {advice(problem, names[0])}")
+    return OrderError(f"{', '.join(names)}: {problem.code}: {detail}. {advice(problem, names[0])}")
 
 
 ADVICE: Mapping[str, str] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from twisted.application.service import Service
@@ -17,6 +17,7 @@ from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
 from appliance.acme.decision import Stock, choose
 from appliance.acme.environment import Environment, Install, Issuing, Look
 from appliance.acme.keys import DEFAULT
+from appliance.acme.pace import Pace
 from appliance.acme.siterenewal import FAULT_PAUSE, SiteRenewal
 from appliance.acme.sitereport import SiteReport
 from appliance.acme.spending import Spending
@@ -29,6 +30,10 @@ from appliance.store import Defer
 from appliance.tls.certificate import Certificate
 
 ORDERS_AT_ONCE = 8
+ASKS_AT_ONCE = 20
+ASK_INTERVAL = timedelta(seconds=0.1)
+"""Between two sites' first questions to their CA, beyond those: a question costs milliseconds, ours and the CA's."""
+
 ORDER_TIMEOUT = 900.0
 LONGEST_SLEEP = 3600.0
 
@@ -102,6 +107,7 @@ class RenewalService(Service):
             defer=defer,
             random=chance,
             turns=Turns(clock, orders_at_once),
+            asking=Pace(now, ASKS_AT_ONCE, ASK_INTERVAL),
             spending=Spending(state_folder.parent / "spending.json", defer, now),
             key_type=key_type,
             look=look,

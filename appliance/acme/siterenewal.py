@@ -40,6 +40,8 @@ GATHERING = timedelta(hours=1)
 ROLLBACK_REST = timedelta(days=1)
 """How long a certificate that was gone back to is left alone."""
 
+_WENT_BACK = "an operator went back to the previous certificate;"
+
 _SHORTEST_SLEEP = 0.1
 
 
@@ -69,6 +71,7 @@ class SiteRenewal:
         """What the attempt that is under way has brought: the attempt ends when that is in service."""
         self._plan_made: Plan | None = None
         self._spread = environment.random()
+        self._ask_from = environment.asking.slot()
         self._demanded = ""
         self._gathered: datetime | None = None
         self._sleep: Deferred[None] | None = None
@@ -127,13 +130,16 @@ class SiteRenewal:
 
     def renew(self, force: bool = False) -> Deferred[None] | None:
         """
-        Try now, in spite of what waits for failures: what is due or lost, and with ``force`` also what is not.
+        Try now, in spite of what waits for failures: what is due or lost, and with ``force`` also what is not, and
+        what an operator had wanted left in peace.
 
         Fires when the attempt has ended, one way or the other; None if there is nothing to try. What the CA or the
         budgets forbid stays forbidden.
         """
         if force:
             self._demanded = "an operator asked for a new certificate"
+            if self._state.waiting == _WENT_BACK:
+                self._state = evolve(self._state, waiting="", next_attempt=None)
         self._forget_waits(lambda loss: True)
         self._gathered = None
         if self._sleep is not None and self._plan(self._env.now()).step is Step.WAIT:
@@ -155,7 +161,7 @@ class SiteRenewal:
         await self._certificates.roll_back(previous)
         until = min(now + ROLLBACK_REST, previous.not_after - (previous.not_after - previous.not_before) / 10)
         self._state = evolve(self._state, names=self.site.names, inquiry=None, last_attempt=now)
-        self._state = self._state.hold(until, "an operator went back to the previous certificate;")
+        self._state = self._state.hold(until, _WENT_BACK)
         await self._save_state()
         self._wake()
 
@@ -185,6 +191,7 @@ class SiteRenewal:
             store_again=certificates.store_again,
             spread=self._spread,
             asks=True,
+            ask_from=self._ask_from,
             demanded=self._demanded,
             gathered=self._gathered,
         )

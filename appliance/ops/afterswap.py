@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import pem
-from attrs import evolve
+from attrs import evolve, frozen
 from cryptography import x509
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
@@ -26,10 +26,30 @@ from appliance.tls.certificate import Certificate
 from appliance.tls.snimap import SniMap
 
 AT_ONCE = 2
-"""So many handshakes at the same time: hundreds of sites are put into service in one moment at the start."""
+"""So many handshakes at the same time."""
+MOST_LOOKS = 200
+"""So many swaps are waiting for theirs at most: of thousands of sites that are put into service in one moment, at the
+start, only the first ones are looked at. A renewal always is."""
 
-Deploy = Callable[[str, Certificate], Awaitable[str]]
-"""Exports a site's new certificate and runs its hook; what went wrong, or nothing."""
+
+class Deploy(Protocol):
+    """Exports sites' new certificates and runs their hooks: `deploy.Deployer`."""
+
+    def wants(self, site: str, /) -> bool:
+        """Whether there is anything to do for a site."""
+
+    def __call__(self, site: str, certificate: Certificate, /) -> Awaitable[str]:
+        """Do it; what went wrong, or nothing."""
+
+
+@frozen
+class _Swap:
+    """What is to be followed up."""
+
+    names: tuple[str, ...]
+    certificate: Certificate
+    look: bool
+
 
 _GIVEN_UP = (CancelledError, ConnectingCancelledError)
 
@@ -56,27 +76,34 @@ class Installer:
         self._store = store
         self._deploy = deploy
         self._known: dict[str, AfterSwap] = {}
-        self._slots = DeferredSemaphore(AT_ONCE)
-        self._running: dict[str, Deferred[None]] = {}
+        self._waiting: dict[str, _Swap] = {}
+        """By site, the one that has waited longest first."""
+        self._under_way: dict[str, Deferred[None]] = {}
+        self._workers: set[Deferred[None]] = set()
 
     def install(self, site: str, names: Sequence[str], certificate: Certificate) -> None:
         """As ``SniMap.swap``; what follows is done in turns to come and never fails it."""
         self._certificates.swap(site, names, certificate)
-        earlier = self._running.pop(site, None)
-        if earlier is not None:
-            earlier.cancel()
-        following = Deferred.fromCoroutine(self._follow(site, tuple(names), certificate))
-        self._running[site] = following
-        following.addErrback(lambda failure: failure.trap(*_GIVEN_UP) and None)
-        following.addErrback(lambda failure: _log.failure("{site}: unexpected error after a swap", failure, site=site))
+        self._look_after(site, names, certificate)
+
+    def pass_on(self, site: str, names: Sequence[str]) -> None:
+        """Do again what follows a swap: others get the certificate than did before."""
+        served = self._certificates.served(site)
+        if served is not None:
+            self._look_after(site, [name for name in names if served.covers(name)], served.certificate)
+
+    def _look_after(self, site: str, names: Sequence[str], certificate: Certificate) -> None:
+        self._give_up(site)
+        look = len(self._waiting) < MOST_LOOKS
+        if look or (self._deploy is not None and self._deploy.wants(site)):
+            self._waiting[site] = _Swap(tuple(names), certificate, look)
+            self._begin_work()
 
     def remove(self, site: str) -> None:
         """As ``SniMap.remove``; what is known of the site is forgotten."""
         self._certificates.remove(site)
         self._known.pop(site, None)
-        following = self._running.pop(site, None)
-        if following is not None:
-            following.cancel()
+        self._give_up(site)
 
     def known(self, site: str) -> AfterSwap:
         """What was seen last."""
@@ -84,36 +111,69 @@ class Installer:
 
     def close(self) -> None:
         """Give up what is under way."""
-        for following in list(self._running.values()):
+        self._waiting.clear()
+        for following in list(self._under_way.values()):
             following.cancel()
 
-    async def _follow(self, site: str, names: tuple[str, ...], certificate: Certificate) -> None:
-        async with self._slots:
-            problem, seen, way = await self._look(names, certificate)
-            problem = problem or await self._compare_with_store(site, certificate)
-            self._known[site] = evolve(
-                self.known(site),
-                checked=self._now(),
-                served=f"{seen.serial_number:x}" if seen is not None else None,
-                way=way,
+    def _give_up(self, site: str) -> None:
+        """What is to follow an older swap."""
+        self._waiting.pop(site, None)
+        following = self._under_way.pop(site, None)
+        if following is not None:
+            following.cancel()
+
+    def _begin_work(self) -> None:
+        if len(self._workers) < AT_ONCE:
+            working = Deferred.fromCoroutine(self._work())
+            self._workers.add(working)
+            working.addCallback(lambda _: self._workers.discard(working))
+
+    async def _work(self) -> None:
+        """Follow up one swap after the other. Never raises."""
+        while self._waiting:
+            site = next(iter(self._waiting))
+            following = Deferred.fromCoroutine(self._follow(site, self._waiting.pop(site)))
+            self._under_way[site] = following
+            try:
+                await following
+            except _GIVEN_UP:
+                pass
+            except Exception:
+                _log.failure("{site}: unexpected error after a swap", site=site)
+            if self._under_way.get(site) is following:
+                del self._under_way[site]
+
+    async def _follow(self, site: str, swap: _Swap) -> None:
+        if swap.look:
+            await self._look_at(site, swap.names, swap.certificate)
+        if self._deploy is not None:
+            self._known[site] = evolve(self.known(site), export=await self._deploy(site, swap.certificate))
+
+    async def _look_at(self, site: str, names: tuple[str, ...], certificate: Certificate) -> None:
+        """Have what a client gets known, and logged."""
+        problem, seen, way = await self._look(names, certificate)
+        problem = problem or await self._compare_with_store(site, certificate)
+        self._known[site] = evolve(
+            self.known(site),
+            checked=self._now(),
+            served=f"{seen.serial_number:x}" if seen is not None else None,
+            way=way,
+            problem=problem,
+        )
+        if problem:
+            _log.error(
+                "{site}: certificate {serial:x} was put into service, but {problem}",
+                site=site,
+                serial=certificate.serial,
                 problem=problem,
             )
-            if problem:
-                _log.error(
-                    "{site}: certificate {serial:x} was put into service, but {problem}",
-                    site=site,
-                    serial=certificate.serial,
-                    problem=problem,
-                )
-            else:
-                _log.info(
-                    "{site}: a handshake ({way}) shows certificate {serial:x}",
-                    site=site,
-                    serial=certificate.serial,
-                    way=way,
-                )
-            if self._deploy is not None:
-                self._known[site] = evolve(self._known[site], export=await self._deploy(site, certificate))
+        else:
+            _log.info(
+                "{site}: a handshake ({way}) shows certificate {serial:x}",
+                site=site,
+                serial=certificate.serial,
+                way=way,
+            )
 
     async def _look(self, names: tuple[str, ...], certificate: Certificate) -> tuple[str, x509.Certificate | None, str]:
         """What is wrong with what a client gets, what it gets, and how that was seen."""

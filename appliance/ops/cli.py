@@ -23,6 +23,7 @@ from appliance.ops import (
     keeping,
     listing,
     logs,
+    reloadcommand,
     running,
     switching,
 )
@@ -37,6 +38,7 @@ examples:
   appliance sites                        how the applications do
   appliance certs                        every certificate
   appliance logs --site example.com -f   its requests, and what the service says of it
+  appliance reload                       read the configuration anew, dropping nothing
   appliance renew example.com            order now what has failed or is due
   appliance doctor example.com           why it fails: DNS, ports, the challenge, CAA, the CA, the clock
   appliance check-app http://127.0.0.1:8000 --host example.com      what its application server is not told
@@ -105,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add_json(command)
     init.add(commands)
     running.add(commands)
+    reloadcommand.add(commands)
     listing.add(commands)
     logs.add(commands)
     examining.add(commands)

@@ -4,7 +4,8 @@
 
 ``GET /v1/NAME`` asks, ``POST /v1/NAME`` with a JSON object acts. An answer is a JSON object; one that is not 200 has
 an ``error`` in words: 400 for what makes no sense, 404 for a command that is not known, 409 for what cannot be done,
-500 for a fault of ours. An action goes on when whoever asked for it goes away.
+422 for mistakes in a configuration, which are its ``mistakes``, 500 for a fault of ours. An action goes on when whoever
+asked for it goes away.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 from twisted.application.service import Service
 from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -26,13 +27,12 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from appliance.errors import ApplianceError, StoreError
+from appliance.errors import ApplianceError, ConfigurationError, StoreError
 from appliance.ops import controlsocket
+from appliance.ops.boundedrequest import MAX_BODY, BoundedRequest
 from appliance.ops.controlsocket import ListeningSocket
 
 VERSION = "v1"
-MAX_BODY = 64 * 1024
-"""Bytes of a command's arguments."""
 MAX_CONNECTIONS = 32
 IDLE_TIMEOUT = 60
 
@@ -62,7 +62,7 @@ class ControlService(Service):
         self._reactor = reactor
         self._state_dir = state_dir
         timing: Any = {"timeout": IDLE_TIMEOUT, "reactor": reactor}
-        site: Any = Site(_Commands(commands), requestFactory=_BoundedRequest, **timing)
+        site: Any = Site(_Commands(commands), requestFactory=BoundedRequest, **timing)
         site.displayTracebacks = False
         site.noisy = False
         self._connections: Any = _Connections(site)  # type: ignore[no-untyped-call]
@@ -128,18 +128,6 @@ class _Port(unix.Port):
         tcp.Port.connectionLost(self, reason)
 
 
-class _BoundedRequest(Request):
-    """Keeps no more of a body than tells that it is too large."""
-
-    _kept = 0
-
-    def handleContentChunk(self, data: bytes) -> None:
-        room = MAX_BODY + 1 - self._kept
-        self._kept += min(room, len(data))
-        if room > 0:
-            super().handleContentChunk(data[:room])  # type: ignore[no-untyped-call]
-
-
 class _Commands(Resource):
     """Every path."""
 
@@ -172,6 +160,8 @@ class _Commands(Resource):
             return 200, result if isinstance(result, Mapping) else await result
         except BadRequestError as error:
             return 400, {"error": str(error)}
+        except ConfigurationError as error:
+            return 422, _mistakes(error)
         except ApplianceError as error:
             return 409, {"error": str(error)}
         except Exception as error:
@@ -211,6 +201,10 @@ def flag(arguments: Arguments, name: str) -> bool:
     if not isinstance(value, bool):
         raise BadRequestError(f"the argument {name} must be true or false")
     return value
+
+
+def _mistakes(error: ConfigurationError) -> Mapping[str, Any]:
+    return {"error": str(error), "mistakes": [asdict(mistake) for mistake in error.mistakes]}
 
 
 def _send(request: Request, status: int, answer: Mapping[str, Any]) -> None:

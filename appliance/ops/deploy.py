@@ -38,6 +38,11 @@ class Deployer:
         self._state_dir = state_dir
         self._defer = defer
 
+    def wants(self, name: str) -> bool:
+        """Whether there is anything to do for a site."""
+        site = self._sites.get(name)
+        return site is not None and (site.export is not None or bool(site.deploy_hook))
+
     async def __call__(self, name: str, certificate: Certificate) -> str:
         """Do what is to be done; what went wrong, in words, or nothing. Never raises but for a cancellation."""
         site = self._sites.get(name)

@@ -132,7 +132,11 @@ def _route(upstream: Document | None) -> Row:
     if upstream is None:
         return "", "", "", "", "", ""
     traffic = upstream["traffic"]
-    figures = (f"{traffic['rate']:g}", duration(traffic["p50"]), duration(traffic["p95"])) if traffic else ("", "", "")
+    figures = (
+        (f"{traffic['rate']:g}", table.duration(traffic["p50"]), table.duration(traffic["p95"]))
+        if traffic
+        else ("", "", "")
+    )
     if upstream["state"] == "out":
         return upstream["path"], upstream["address"], Text(f"out: {upstream['reason']}", style="red"), *figures
     return upstream["path"], upstream["address"], Text(upstream["state"] or "", style="green"), *figures
@@ -181,10 +185,3 @@ def _print(out: Console, titles: Iterable[str], rows: Sequence[Row]) -> None:
 
 def _day(moment: str) -> str:
     return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M}"
-
-
-def duration(seconds: float | None) -> str:
-    """A short time: ``35 ms``, ``1.20 s``; nothing for None."""
-    if seconds is None:
-        return ""
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"

@@ -20,7 +20,7 @@ from rich.text import Text
 from appliance.config import Configuration
 from appliance.errors import ApplianceError
 from appliance.ops.journal import IDENTIFIER
-from appliance.ops.listing import duration
+from appliance.ops.table import duration
 from appliance.ops.tail import Follower, last_lines
 from appliance.ops.terminal import (
     BAD_CONFIGURATION,

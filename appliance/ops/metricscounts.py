@@ -59,7 +59,7 @@ class Counts:
     """Everything since the start of the process. ``most`` sites and ``most`` addresses have figures of their own."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._own = 0
         self.sites: dict[str, SiteCounts] = {}
         """By name, `NO_SITE` and `THE_OTHERS` among them."""
@@ -106,14 +106,14 @@ class Counts:
         """The counts of a site that has none yet, or that shares them."""
         if not name:
             name = NO_SITE
-        elif self._own < self._most:
+        elif self._own < self.most:
             self._own += 1
         else:
             name = THE_OTHERS
         return self.sites.setdefault(name, SiteCounts())
 
     def _upstream(self, address: str) -> Histogram:
-        name = address if len(self.upstreams) < self._most else THE_OTHERS
+        name = address if len(self.upstreams) < self.most else THE_OTHERS
         return self.upstreams.setdefault(name, Histogram())
 
     def handshake_completed(self, version: str) -> None:

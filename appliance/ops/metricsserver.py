@@ -22,6 +22,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from appliance.errors import ListenError
+from appliance.ops.boundedrequest import BoundedRequest
 
 IDLE_TIMEOUT = 60
 """Seconds that a connection may be silent."""
@@ -50,30 +51,58 @@ class InnerListener(Service):
     def __init__(self, reactor: Any, endpoints: Sequence[str], pages: Mapping[bytes, Resource], public: bool) -> None:
         self._reactor = reactor
         self._endpoints = tuple(endpoints)
-        root = _Root(pages, public)
+        self._root = _Root(pages, public)
         timing: Any = {"timeout": IDLE_TIMEOUT, "reactor": reactor}
-        self._site: Any = Site(root, **timing)
+        self._site: Any = Site(self._root, requestFactory=BoundedRequest, **timing)
         self._site.displayTracebacks = False
         self._site.noisy = False
-        self.ports: list[IListeningPort] = []
+        self._open: dict[str, IListeningPort] = {}
+
+    @property
+    def ports(self) -> list[IListeningPort]:
+        """Those that are open."""
+        return list(self._open.values())
+
+    def add(self, path: bytes, page: Resource) -> None:
+        """One more page."""
+        self._root.putChild(path, page)
 
     def startService(self) -> None:
         """Open the endpoints; raises ListenError if one cannot be."""
         super().startService()  # type: ignore[no-untyped-call]
-        for endpoint in self._endpoints:
+        self.prepare(self._endpoints)
+
+    def prepare(self, endpoints: Sequence[str]) -> None:
+        """Open those that are not open yet, all of them; raises ListenError if one cannot be. Closes nothing else."""
+        opened: dict[str, IListeningPort] = {}
+        for endpoint in endpoints:
+            if endpoint in self._open:
+                continue
             failures: list[Failure] = []
-            serverFromString(self._reactor, endpoint).listen(self._site).addCallbacks(
-                self.ports.append, failures.append
-            )
+            listening = serverFromString(self._reactor, endpoint).listen(self._site)
+            listening.addCallbacks(lambda port, endpoint=endpoint: opened.update({endpoint: port}), failures.append)
             if failures:
+                _close(opened.values())
                 raise ListenError(f"metrics: cannot listen on {endpoint}: {failures[0].getErrorMessage()}")
+        self._open.update(opened)
+
+    def apply(self, endpoints: Sequence[str]) -> None:
+        """Have these, which have been prepared, and no others."""
+        leaving = [endpoint for endpoint in self._open if endpoint not in endpoints]
+        _close([self._open.pop(endpoint) for endpoint in leaving])
+        self._endpoints = tuple(endpoints)
 
     def stopService(self) -> Deferred[None]:
         """Close them."""
         super().stopService()  # type: ignore[no-untyped-call]
-        ports, self.ports = self.ports, []
-        closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
-        return closing.addCallback(lambda _: None)
+        ports = self.ports
+        self._open.clear()
+        return _close(ports)
+
+
+def _close(ports: Iterable[IListeningPort]) -> Deferred[None]:
+    closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+    return closing.addCallback(lambda _: None)
 
 
 class _Root(Resource):
@@ -89,8 +118,10 @@ class _Root(Resource):
         """See Resource."""
         for name, value in SECURITY.items():
             request.setHeader(name, value)
-        inner = self._public or isinstance(request.getHost(), UNIXAddress)
-        if not inner and not is_local(request.getHeader(b"host") or b""):
+        host = request.getHeader(b"host") or b""
+        # A socket's file may be what ``ssh -L`` leads a browser to. Whatever is no name with a dot is nobody's DNS.
+        by_socket = isinstance(request.getHost(), UNIXAddress) and b"." not in host
+        if not (self._public or by_socket or is_local(host)):
             return _Refusal(421, b"This is to be asked for by its address, or as localhost.\n")
         if path not in self.children or request.postpath:
             return _Refusal(404, b"There is nothing here.\n")

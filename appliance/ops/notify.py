@@ -40,9 +40,13 @@ class Notifier:
     def __init__(self, reactor: Any, settings: Alarm, defer: Defer) -> None:
         """``reactor`` provides IReactorProcess and IReactorTime; ``defer`` runs what blocks in a thread."""
         self._reactor = reactor
-        self._settings = settings
         self._defer = defer
+        self._settings = settings
         self._host = socket.getfqdn() if settings.email else socket.gethostname()
+
+    def apply(self, settings: Alarm) -> None:
+        """Go by these from now on."""
+        self._settings = settings
 
     async def send(self, message: Message) -> bool:
         """Whether any way took it; those that did not are logged."""

@@ -43,9 +43,7 @@ class RequestObserver:
 
         Somebody must call `flush` from time to time.
         """
-        self._count = count
-        self._line = log[0] if log is not None else None
-        self._write = log[1] if log is not None else None
+        self.report_to(count, log)
         self._handshakes = handshakes
         self._records: list[Record] = []
         self._lines: list[str] = []
@@ -54,6 +52,16 @@ class RequestObserver:
         self._kept = 0
         self.batch = batch
         """So many requests make a batch; 1 while nobody calls `flush` any more."""
+
+    def report_to(
+        self,
+        count: Callable[[Sequence[Record]], object] | None,
+        log: tuple[Line, Callable[[Sequence[str]], object]] | None,
+    ) -> None:
+        """Have others get what is passed on from now on."""
+        self._count = count
+        self._line = log[0] if log is not None else None
+        self._write = log[1] if log is not None else None
 
     @property
     def in_flight(self) -> int:

@@ -26,6 +26,7 @@ from appliance.ops.notify import Notifier
 from appliance.ops.operations import Operations, Renewals
 from appliance.ops.probe import Probes
 from appliance.ops.rehearsal import Rehearsal
+from appliance.ops.reloading import Reloading
 from appliance.ops.status import Address, Document, Extra, Report
 from appliance.ops.traffic import Traffic
 from appliance.proxy.member import Member
@@ -58,11 +59,13 @@ class Operating(MultiService):
         self._listeners: Callable[[], Sequence[Listener]] = tuple
         self._upstreams: Callable[[], Mapping[tuple[str, str], Upstream]] = dict
         self._traffic: Traffic | None = None
+        self._reloading: Reloading | None = None
         self._maintenance: Maintenance | None = None
         self.commands: dict[str, Command] = {}
         """What may be asked for over the socket, by name; others may add to it."""
         self.operations: Operations | None = None
         self.alarm: AlarmService | None = None
+        self._notifier = Notifier(reactor, configuration.alarm, defer)
         deployer = Deployer(reactor, self._sites, configuration.state_dir, defer)
         self.installer = Installer(reactor, now, certificates, self._open_ports, store, deployer)
         self.install = self.installer.install
@@ -88,13 +91,15 @@ class Operating(MultiService):
         self._maintenance = maintenance
         state_dir = self._configuration.state_dir
         self._listeners = https
-        self.operations = Operations(renewals, self._now, state_dir, self._extra, self._probes, self._load)
+        self.operations = Operations(
+            renewals, self._now, state_dir, self._extra, self._probes, self._load, self._reloads
+        )
         self.alarm = AlarmService(
             self._reactor,
             self._now,
             renewals.report,
             self.installer.known,
-            Notifier(self._reactor, self._configuration.alarm, self._defer),
+            self._notifier,
             state_dir / "alarms.json",
             self._defer,
         )
@@ -118,6 +123,19 @@ class Operating(MultiService):
         control = ControlService(self._reactor, state_dir, self.commands)
         control.setServiceParent(self)  # type: ignore[no-untyped-call]
 
+    def reload_by(self, reloading: Reloading) -> None:
+        """Have the command, and in the status how it went."""
+        self._reloading = reloading
+        self.commands["reload"] = Command(lambda _: reloading.reload())
+
+    def apply(self, configuration: Configuration) -> None:
+        """Go by another configuration from now on."""
+        if configuration.alarm != self._configuration.alarm:
+            self._notifier.apply(configuration.alarm)
+        self._configuration = configuration
+        self._sites.clear()
+        self._sites.update({site.name: site for site in configuration.sites})
+
     def stopService(self) -> Deferred[None]:
         """Also gives up what follows a swap."""
         self.installer.close()
@@ -136,6 +154,14 @@ class Operating(MultiService):
         closed = self._maintenance is not None and self._maintenance.closes(report.site)
         alarm = concern.text if concern is not None else ""
         return Extra(upstreams, self.installer.known(report.site), alarm, traffic, closed)
+
+    def status(self) -> Document:
+        """See ``Operations.status``; only once attached."""
+        assert self.operations is not None
+        return self.operations.status()
+
+    def _reloads(self) -> Document | None:
+        return self._reloading.document() if self._reloading is not None else None
 
     def _load(self) -> Document | None:
         return self._traffic.total() if self._traffic is not None else None

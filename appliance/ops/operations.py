@@ -38,14 +38,19 @@ class Operations:
         extra: Callable[[Report], Extra],
         probes: Probes,
         traffic: Callable[[], Document | None] = lambda: None,
+        configuration: Callable[[], Document | None] = lambda: None,
     ) -> None:
-        """``extra`` gives what else is known of a site, ``traffic`` what of all together."""
+        """``extra`` gives what else is known of a site, ``traffic`` what of all together.
+
+        ``configuration`` is ``Reloading.document``.
+        """
         self._renewals = renewals
         self._now = now
         self._state_dir = state_dir
         self._extra = extra
         self._probes = probes
         self._traffic = traffic
+        self._configuration = configuration
         self._started = now()
 
     def commands(self) -> Mapping[str, Command]:
@@ -69,6 +74,7 @@ class Operations:
             started=self._started.isoformat(),
             state_dir=str(self._state_dir),
             traffic=self._traffic(),
+            configuration=self._configuration(),
         )
 
     async def _renew(self, arguments: Arguments) -> Document:

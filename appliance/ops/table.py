@@ -38,8 +38,17 @@ def view(status: Document) -> Group:
         for site in status["sites"]
         for line in (*_under_way(site), *troubles(site))
     ]
-    complaints = [Text(complaint, style="red") for complaint in status.get("complaints", ())]
+    complaints = [Text(complaint, style="red") for complaint in (*status.get("complaints", ()), *_reload(status))]
     return Group(_head(status), table, *below, *complaints)
+
+
+def _reload(status: Document) -> list[str]:
+    """What was wrong with the configuration that was read last; the one before it is in force."""
+    told = status.get("configuration")
+    if not told or not told["error"]:
+        return []
+    first = f"the last reload failed ({_utc(told['failed'])}); what was read at {_utc(told['loaded'])} is in force:"
+    return [first, *(f"  {line}" for line in told["error"].splitlines())]
 
 
 def _under_way(site: Document) -> list[str]:
@@ -100,7 +109,7 @@ def troubles(site: Document) -> list[str]:
     if site.get("maintenance"):
         found.append(f"in maintenance: requests are answered with 503, until appliance maintenance off {site['site']}")
     if problem:
-        if problem["message"]:
+        if problem["message"] and problem["message"] not in site["alarm"]:
             found.append(f"the last order failed: {problem['message']}")
         found += [f"{each['name']} is left out: {each['detail']} {each['advice']}" for each in problem["names"]]
     if not site["saved"]:
@@ -109,8 +118,11 @@ def troubles(site: Document) -> list[str]:
         found.append(site["alarm"])
     if site["wire"]["problem"]:
         found.append(f"what is served is not what is stored: {site['wire']['problem']}")
-    if site["export"]:
+    if site["export"] and site["export"] != site["alarm"]:
         found.append(site["export"])
+    for upstream in site["upstreams"]:
+        if upstream["state"] == "out":
+            found.append(f"{upstream['address']} is out: {upstream['reason']} See whether the application runs there.")
     return found
 
 
@@ -123,6 +135,13 @@ def span(length: timedelta) -> str:
     if hours:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def duration(seconds: float | None) -> str:
+    """A short time: ``35 ms``, ``1.20 s``; nothing for None."""
+    if seconds is None:
+        return ""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 def _head(status: Document) -> Text:

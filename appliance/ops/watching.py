@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,16 +14,21 @@ from twisted.internet.task import LoopingCall
 
 from appliance.config import Configuration
 from appliance.http.errorpages import RequestIds
+from appliance.http.record import Record
 from appliance.ops import metricscollector
 from appliance.ops.accesslog import AccessLog
 from appliance.ops.accesslogline import CombinedLine, JsonLine, Line
 from appliance.ops.accesslogredact import Redactor
+from appliance.ops.buttons import Panel
+from appliance.ops.control import Command
 from appliance.ops.logfile import LogFile
 from appliance.ops.metricscollector import Clients, Sources, Upstream
 from appliance.ops.metricscounts import Counts
 from appliance.ops.metricsserver import InnerListener, MetricsPage
 from appliance.ops.metricssurvey import Renewals, Survey
 from appliance.ops.observer import RequestObserver
+from appliance.ops.status import Document
+from appliance.ops.statusserver import Press, StatusPage
 from appliance.ops.traffic import TICK, Traffic
 from appliance.opsconfig import AccessLog as AccessLogSettings
 from appliance.opsconfig import Metrics as MetricsSettings
@@ -79,9 +84,11 @@ class Watch(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
         self._now = now
+        self._defer = defer
+        self._access_log_settings = configuration.access_log
         self.identify = RequestIds()
         """A request's id, as it is in the access log and on error pages."""
-        self.access_log = self._make_access_log(configuration.access_log, defer)
+        self.access_log = self._make_access_log(configuration.access_log)
         """None if there is none, as for the others."""
         self.request_id = self._make_request_id(configuration.access_log)
         """What tells applications the id, if they are to be told."""
@@ -92,6 +99,7 @@ class Watch(MultiService):
         if configuration.metrics is not None:
             self._make_metrics(configuration.metrics)
         self.observer = self._make_observer(configuration.access_log)
+        self._settings = configuration.metrics
 
     def attach(
         self, renewals: Renewals, upstreams: Callable[[], Collection[Upstream]], refused: Callable[[], int]
@@ -101,6 +109,14 @@ class Watch(MultiService):
             self.sources.survey.attach(renewals)
             self.sources.upstreams = upstreams
             self.sources.refused = refused
+
+    def add_status_page(self, status: Callable[[], Document], commands: Mapping[str, Command]) -> None:
+        """Have the status page beside the metrics: ``status`` makes its document, ``commands`` are for its buttons."""
+        settings = self._settings
+        if self.listener is not None and settings is not None and not settings.public:
+            panel = Panel(self._reactor, self._now, commands, settings.buttons)
+            self.listener.add(b"", StatusPage(status, panel))
+            self.listener.add(b"press", Press(status, panel))
 
     def add_clients(self, name: str, clients: Clients) -> None:
         """Say who knows the connections of one kind of listener, ``http`` or ``https``."""
@@ -118,10 +134,39 @@ class Watch(MultiService):
         if self.counts is not None:
             self.counts.reloaded(self._now().timestamp(), good)
 
-    def _make_access_log(self, settings: AccessLogSettings | None, defer: Defer) -> AccessLog | None:
+    def prepare(self, configuration: Configuration) -> None:
+        """Open what another configuration wants open for metrics. Raises ListenError; then nothing is changed."""
+        if configuration.metrics is not None and self.listener is not None:
+            self.listener.prepare(configuration.metrics.listen)
+
+    def apply(self, configuration: Configuration) -> None:
+        """Go by another configuration, which was prepared; of ``[metrics]``, only listeners and numbers can change.
+
+        Where there was no observer and there is one now, it is for connections to come.
+        """
+        metrics = configuration.metrics
+        if metrics is not None and self.listener is not None and self.sources is not None:
+            self.listener.apply(metrics.listen)
+            self.sources.counts.most = self.sources.most = metrics.max_sites
+        if configuration.access_log != self._access_log_settings:
+            self._access_log_settings = configuration.access_log
+            self._change_access_log(configuration.access_log)
+
+    def _change_access_log(self, settings: AccessLogSettings | None) -> None:
+        self._flush()
+        before, self.access_log = self.access_log, self._make_access_log(settings)
+        self.request_id = self._make_request_id(settings)
+        if self.observer is None:
+            self.observer = self._make_observer(settings)
+        else:
+            self.observer.report_to(*self._readers(settings))
+        if before is not None:
+            before.disownServiceParent()  # type: ignore[no-untyped-call]
+
+    def _make_access_log(self, settings: AccessLogSettings | None) -> AccessLog | None:
         if settings is None:
             return None
-        made = AccessLog(self._reactor, LogFile(settings.file), defer)
+        made = AccessLog(self._reactor, LogFile(settings.file), self._defer)
         made.setServiceParent(self)  # type: ignore[no-untyped-call]
         return made
 
@@ -137,14 +182,21 @@ class Watch(MultiService):
         return seconds
 
     def _make_observer(self, settings: AccessLogSettings | None) -> RequestObserver | None:
-        count = self.counts.requests if self.counts is not None else None
-        log = (self._line(settings), self.access_log.write) if settings and self.access_log is not None else None
+        count, log = self._readers(settings)
         if count is None and log is None:
             return None
         observer = RequestObserver(count, log, self.counts)
         flushing = _Flushing(self._reactor, observer)
         flushing.setServiceParent(self)  # type: ignore[no-untyped-call]
         return observer
+
+    def _readers(
+        self, settings: AccessLogSettings | None
+    ) -> tuple[Callable[[Sequence[Record]], object] | None, tuple[Line, Callable[[Sequence[str]], object]] | None]:
+        """Whom the observer passes requests on to: who counts them, who writes their lines."""
+        count = self.counts.requests if self.counts is not None else None
+        log = (self._line(settings), self.access_log.write) if settings and self.access_log is not None else None
+        return count, log
 
     def _flush(self) -> None:
         if self.observer is not None:

@@ -48,14 +48,16 @@ class RedirectHandler:
     def __init__(self, challenges: Challenges, https_port: int = 443) -> None:
         self.errors = ErrorPages()
         self._challenges = challenges
-        self._port = b"" if https_port == 443 else b":%d" % https_port
+        self.https_port = https_port
+        """Where it is spoken; may be changed at any time, as ``errors`` may."""
 
     def handle(self, connection: Client, request: RequestHead) -> None:
         """See http.serving.Handler."""
         if answer_challenge(self._challenges, connection, request):
             return
         target = request.target if request.target != b"*" else b"/"
-        connection.answer(pages.redirect(b"https://%b%b%b" % (request.host, self._port, target)))
+        port = b"" if self.https_port == 443 else b":%d" % self.https_port
+        connection.answer(pages.redirect(b"https://%b%b%b" % (request.host, port, target)))
 
 
 class RequestId:
@@ -103,7 +105,7 @@ class ProxyHandler:
         self._challenges = challenges
         self._served = served
         self._proxies = proxies or TrustedProxies()
-        self._request_id = request_id
+        self.request_id = request_id
 
     def handle(self, connection: Client, request: RequestHead) -> Exchange | None:
         """See http.serving.Handler."""
@@ -126,8 +128,8 @@ class ProxyHandler:
             origin = origin_fields(
                 connection.client, connection.scheme, request.authority, connection.port, request.forwarding
             )
-        if self._request_id is not None:
-            origin += self._request_id.field(request)
+        if self.request_id is not None:
+            origin += self.request_id.field(request)
         return route.target.begin(connection, request, route, origin)
 
     def _look_up(self, connection: Client, request: RequestHead) -> _Memo | None:

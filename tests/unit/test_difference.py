@@ -74,6 +74,15 @@ def test_what_takes_a_restart() -> None:
     assert "'level': 'info'" in refused[1].message
 
 
+def test_metrics() -> None:
+    """They may move; who may see them stays."""
+    before = evolve(BEFORE, metrics=Metrics(("tcp:9",)))
+    assert not compare(before, evolve(BEFORE, metrics=Metrics(("tcp:10",), max_sites=5))).refused
+    (refused,) = compare(before, evolve(BEFORE, metrics=Metrics(("tcp:9",), public=True))).refused
+    assert refused.path == "metrics.public"
+    assert "cannot be changed" in refused.message
+
+
 @pytest.mark.parametrize(
     ("key", "table"),
     [

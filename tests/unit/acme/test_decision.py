@@ -232,6 +232,15 @@ def test_asks_first() -> None:
     check(other, Step.ASK)
 
 
+def test_asks_in_turn() -> None:
+    """In its turn among many sites, unless a renewal is due, or the turn is from before the clock was set back."""
+    waiting = Situation(NAMES, stored=FRESH, serving=FRESH, asks=True, ask_from=NOW + HOUR)
+    assert decide(waiting, NOW).look == NOW + HOUR
+    check(evolve(waiting, stored=OLD, serving=OLD), Step.ASK)
+    check(evolve(waiting, ask_from=NOW - HOUR), Step.ASK)
+    check(evolve(waiting, ask_from=NOW + 30 * DAY), Step.ASK)
+
+
 def test_asks_again() -> None:
     """At the time that was set, unless the clock was set back since; the wait is cut short for it."""
     check(asked(FRESH, None, again=timedelta(0)), Step.ASK)

@@ -595,6 +595,18 @@ def test_rollback(world: World) -> None:
     assert len(world.orders) == 2
 
 
+def test_force_ends_a_rollback(world: World) -> None:
+    """Whoever went back may ask for a new certificate at once; without force the old one is left alone."""
+    service = world.start("a.example")
+    world.pass_time(61 * DAY)
+    done(service.rollback("a.example"))
+    with pytest.raises(ApplianceError, match="nothing to do before"):
+        done(service.renew("a.example"))
+    assert len(world.orders) == 2
+    done(service.renew("a.example", force=True))
+    assert len(world.orders) == 3
+
+
 def test_rollback_is_renewed_in_the_end(world: World) -> None:
     """After a day of rest, an old certificate is due again; a restart in between changes nothing."""
     service = world.start("a.example")

@@ -38,8 +38,19 @@ class Kept:
     def __init__(self, answer: Deferred[Any] | None = None) -> None:
         self.certificate: Certificate | None = None
         self.error: Exception | None = None
+        self.slow = False
+        self.waiting: list[Deferred[Any]] = []
+
+    def answer(self) -> None:
+        self.slow = False
+        for waiting in self.waiting:
+            if not waiting.called:
+                waiting.errback(KeyError("nothing"))
 
     def get(self, name: str) -> Deferred[Any]:
+        if self.slow:
+            self.waiting.append(Deferred())
+            return self.waiting[-1]
         if self.error is not None:
             return fail(self.error)
         if self.certificate is None:
@@ -63,9 +74,13 @@ class Installing:
         self.store = Kept()
         self.ports: list[Any] = []
         self.deployed: list[str] = []
-        self.installer = Installer(turning.reactor, lambda: NOW, self.map, lambda: self.ports, self.store, self.deploy)
+        self.wanting: set[str] = set()
+        self.installer = Installer(turning.reactor, lambda: NOW, self.map, lambda: self.ports, self.store, self)
 
-    async def deploy(self, site: str, certificate: Certificate) -> str:
+    def wants(self, site: str) -> bool:
+        return site in self.wanting
+
+    async def __call__(self, site: str, certificate: Certificate) -> str:
         self.deployed.append(f"{certificate.serial:x}")
         return ""
 
@@ -149,6 +164,31 @@ def test_the_newest_swap_counts(installing: Installing) -> None:
     installing.installer.install("one.test", ("one.test",), ONE)
     assert installing.install(OTHER).served == f"{OTHER.serial:x}"
     assert installing.deployed == [f"{OTHER.serial:x}"]
+
+
+def test_of_thousands_at_once_few_are_looked_at(installing: Installing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ones; of the others those that have copies or hooks get these."""
+    monkeypatch.setattr("appliance.ops.afterswap.MOST_LOOKS", 3)
+    installing.wanting.add("s7.test")
+    installing.store.slow = True
+    made = {f"s{number}.test": make_certificate([f"s{number}.test"]) for number in range(8)}
+    for name, certificate in made.items():
+        installing.installer.install(name, [name], certificate)
+    installing.store.answer()
+    installing.loop.until(lambda: f"{made['s7.test'].serial:x}" in installing.deployed)
+    looked_at = [name for name in made if installing.installer.known(name).checked is not None]
+    assert looked_at == ["s0.test", "s1.test", "s2.test", "s3.test", "s4.test"]
+    assert all(installing.map.served(name) is not None for name in made)
+
+
+def test_closing_gives_up_whatever_waits(installing: Installing) -> None:
+    """However many they are, each in its own time."""
+    installing.store.slow = True
+    for number in range(150):
+        installing.installer.install(f"s{number}.test", [f"s{number}.test"], ONE)
+    installing.installer.close()
+    installing.store.answer()
+    assert installing.deployed == []
 
 
 def test_a_handshake_in_memory_with_nothing_to_show() -> None:

@@ -228,7 +228,7 @@ def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: Said, state: Path, tmp_
     monkeypatch.setattr(examining, "examine", examine)
     assert main(["doctor", "one.test", "--config", config(tmp_path, state)]) == 0
     assert (seen[-1].names, seen[-1].probe) == (("one.test", "www.one.test"), None)
-    site = {**FAILED, "saved": True, "alarm": "", "wire": {"problem": ""}, "export": ""}
+    site = {**FAILED, "saved": True, "alarm": "", "wire": {"problem": ""}, "export": "", "upstreams": []}
     monkeypatch.setattr(examining, "ask", answering({"sites": [site]}))
     monkeypatch.setattr(examining, "act", answering({"path": "/p", "answer": "a"}))
     capsys.readouterr()

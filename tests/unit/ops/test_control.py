@@ -15,9 +15,10 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import globalLogPublisher
 
-from appliance.errors import ApplianceError, StoreError
+from appliance.errors import ApplianceError, ConfigurationError, Mistake, StoreError
 from appliance.ops import controlsocket
-from appliance.ops.control import MAX_BODY, MAX_CONNECTIONS, Arguments, Command, ControlService, flag, text
+from appliance.ops.boundedrequest import MAX_BODY
+from appliance.ops.control import MAX_CONNECTIONS, Arguments, Command, ControlService, flag, text
 from appliance.ops.controlclient import CommandFailedError, NotRunningError, act, ask
 from tests.support.loop import Loop, loop
 
@@ -26,6 +27,10 @@ T = TypeVar("T")
 
 def refuse(arguments: Arguments) -> dict[str, Any]:
     raise ApplianceError("that cannot be done: because")
+
+
+def mistaken(arguments: Arguments) -> dict[str, Any]:
+    raise ConfigurationError((Mistake("acme", "is missing"), Mistake("site[0].x", "is not known", 3)), "a.toml")
 
 
 def break_(arguments: Arguments) -> dict[str, Any]:
@@ -45,6 +50,7 @@ class Served:
             "later": Command(lambda _: succeed({"late": True})),
             "never": Command(self.hold),
             "refuse": Command(refuse),
+            "mistaken": Command(mistaken),
             "break": Command(break_),
         }
         self.service = ControlService(made.reactor, folder, commands)
@@ -110,6 +116,7 @@ def test_only_the_owner_may(served: Served) -> None:
     ("command", "arguments", "status", "words"),
     [
         ("refuse", {}, 409, "that cannot be done: because"),
+        ("mistaken", {}, 422, "a.toml: acme: is missing\na.toml: line 3: site"),
         ("echo", {}, 400, "site must be text"),
         ("echo", {"site": 1}, 400, "site must be text"),
         ("echo", {"site": "a", "force": "yes"}, 400, "force must be true or false"),

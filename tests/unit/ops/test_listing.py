@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from appliance.ops import listing
+from appliance.ops import listing, table
 from appliance.ops.cli import main
 from appliance.ops.status import Address, Document, Extra, document
 from tests.support.certificates import make_certificate
@@ -94,4 +94,4 @@ def test_as_json_and_without_a_service(tmp_path: Path, capsys: Said) -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(None, ""), (0.0004, "0 ms"), (0.25, "250 ms"), (2.5, "2.50 s")])
 def test_durations(seconds: float | None, words: str) -> None:
     """As people read them."""
-    assert listing.duration(seconds) == words
+    assert table.duration(seconds) == words

@@ -46,7 +46,7 @@ def test_access_log(tmp_path: Path) -> None:
         watch = Watch(network.network, evolve(CONFIGURATION, access_log=settings), defer, utc_now)
         watch.startService()
         network.observer = watch.observer
-        network.handler._request_id = watch.request_id
+        network.handler.request_id = watch.request_id
         received, _ = network.exchange(network.client(), REQUEST, OK)
         network.pass_time(1)
         line = json.loads(path.read_text())
