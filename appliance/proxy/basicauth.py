@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,8 @@ AT_ONCE = 2
 MOST_WAITING = 64
 MOST_OF_ONE = 8
 """Of one client, so that who guesses does not keep others out."""
+
+_AUTHORIZATION = re.compile(rb"(?im)^authorization: ([^\r]*)")
 
 _WITHOUT = FieldEdit([HeaderEdits(remove=("Authorization",))])
 
@@ -97,7 +100,7 @@ class AuthGate:
 
     def begin(self, connection: Client, request: RequestHead, route: RouteEntry[Any], origin: bytes) -> Exchange | None:
         """See Target."""
-        given = [value for name, value in request.fields if name.lower() == b"authorization"]
+        given = _AUTHORIZATION.findall(request.lines)
         if len(given) != 1 or not is_basic(given[0]):
             connection.fail(401, fields=self._challenge)
             return None

@@ -23,6 +23,7 @@ from appliance.proxy.basicauth import MOST_OF_ONE, MOST_WAITING
 from appliance.proxy.trust import TrustedProxies
 from appliance.siteconfig import BasicAuth, HeaderEdits, Hsts, RateLimit, Redirect, Respond, Rules
 from appliance.turn import Turn
+from tests.support import http2
 from tests.support.proxying import OK, TOKEN_PATH, Proxy, proxy, read_responses
 from tests.support.transports import FINISHED, OPEN, Peer
 
@@ -723,3 +724,84 @@ class TestCompression:
             fields = ask(site.path.client(), b"/a.css", b"Accept-Encoding: gzip\r\n")[1]
             assert fields[b"content-encoding"] == b"gzip"
             assert b"accept-encoding" not in site.received[0][2]
+
+
+class TestHttp2:
+    """Streams are let in, or not, as connections are."""
+
+    CREDENTIALS = (b"authorization", RIGHT.removeprefix(b"Authorization: ").strip())
+
+    def test_a_body_meanwhile(self) -> None:
+        """No more than the stream's window of it is held; then all of it is passed on."""
+        body = b"0123456789abcdef" * 16_000
+        with front() as site:
+            site.threads.at_once = False
+            site.serve(rules=Rules(basic_auth=AUTH))
+            client = http2.Client(site.path)
+            window = client.frames.settings.get(4, 65_535)
+            client.send(http2.headers(1, (*http2.POST, self.CREDENTIALS), False))
+            pieces = [body[at : at + 16_000] for at in range(0, len(body), 16_000)]
+            first = window // 16_000
+            client.send(b"".join(http2.data(1, piece) for piece in pieces[:first]))
+            assert client.frames.credit.get(1, 0) == 0
+            site.threads.work()
+            site.path.network.settle()
+            client.read()
+            assert client.frames.credit[1] >= first * 16_000
+            for piece in pieces[first:]:
+                client.send(http2.data(1, piece))
+            client.send(http2.data(1, end=True))
+            client.read()
+            assert client.frames.answer(1) == (200, b"ok", True)
+            assert site.received[0][3] == body
+
+    def test_refused(self) -> None:
+        """What was sent of the body counts for the connection's window again."""
+        with front() as site:
+            site.threads.at_once = False
+            site.serve(rules=Rules(basic_auth=AUTH), hsts=Hsts(60))
+            client = http2.Client(site.path)
+            before = client.frames.credit.get(0, 0)
+            for stream in range(1, 81, 2):
+                wrong = (b"authorization", b"Basic " + b64encode(b"anna:%d" % stream))
+                client.send(http2.headers(stream, (*http2.POST, wrong), False) + http2.data(stream, b"x" * 16_000))
+                site.threads.work()
+                site.path.network.settle()
+                client.read()
+                assert client.frames.answer(stream)[0] == 401
+            fields = dict(client.frames.fields[1][-1])
+            assert fields[b"www-authenticate"].startswith(b"Basic ")
+            assert fields[b"strict-transport-security"] == b"max-age=60"
+            assert site.threads.done == 40
+            assert client.frames.credit[0] - before > 40 * 16_000 // 2
+            assert client.alive
+
+    def test_gone_meanwhile(self) -> None:
+        """A stream that is reset while its credentials are worked out asks for nothing more."""
+        with front() as site:
+            site.threads.at_once = False
+            site.serve(rules=Rules(basic_auth=AUTH))
+            client = http2.Client(site.path)
+            client.send(http2.headers(1, (*http2.GET, self.CREDENTIALS)) + http2.rst_stream(1))
+            site.threads.work()
+            site.path.network.settle()
+            assert site.received == []
+
+    def test_answers_and_rules(self) -> None:
+        """The same on every version."""
+        with front() as site:
+            site.serve(
+                Route("/r", redirect=Redirect("https://b.example{path}")),
+                Route("/f", respond=Respond(204)),
+                rules=Rules(rate_limit=RateLimit(2, 10.0)),
+            )
+            client = http2.Client(site.path)
+            asked = [
+                http2.headers(n, http2.changed(http2.GET, path=path))
+                for n, path in ((1, b"/r?x"), (3, b"/f"), (5, b"/f"))
+            ]
+            client.send(b"".join(asked))
+            client.read()
+            assert [client.frames.answer(n)[0] for n in (1, 3, 5)] == [308, 204, 429]
+            assert dict(client.frames.fields[1][-1])[b"location"] == b"https://b.example/r?x"
+            assert b"content-length" not in dict(client.frames.fields[3][-1])
