@@ -80,7 +80,10 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _plain(site: Site) -> dict[str, object]:
-    routes = [{"path": route.path, "upstreams": list(map(str, route.upstreams))} for route in site.routes]
+    routes = [
+        {"path": route.path, "upstreams": list(map(str, route.upstreams)), "answer": route.answer}
+        for route in site.routes
+    ]
     return {"site": site.name, "names": site.names, "routes": routes}
 
 

@@ -77,9 +77,13 @@ class Verifications:
         self._by_client[client] -= 1
         if not self._by_client[client]:
             del self._by_client[client]
-        for tell in self._asked.pop(digest):
-            tell(right)
+        told = self._asked.pop(digest)
         self._go_on()
+        for tell in told:
+            try:
+                tell(right)
+            except Exception:  # of one request; the others are still to be told
+                self.log.failure("unexpected error as a request was let in")
 
 
 class AuthGate:

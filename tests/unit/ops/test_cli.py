@@ -93,7 +93,8 @@ def test_check_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["check", str(file), "--json"]) == 0
     (site,) = json.loads(capsys.readouterr().out)["sites"]
     assert site["names"] == ["a.example", "b.example"]
-    assert site["routes"][1] == {"path": "/", "upstreams": ["http://127.0.0.1:8000"]}
+    expected = {"path": "/", "upstreams": ["http://127.0.0.1:8000"], "answer": "http://127.0.0.1:8000"}
+    assert site["routes"][1] == expected
     file.write_text(GOOD.replace("true", "false"))
     assert main(["check", str(file), "--json"]) == 2
     answer = json.loads(capsys.readouterr().out)

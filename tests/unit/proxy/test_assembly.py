@@ -601,6 +601,23 @@ class TestPasswords:
             site.threads.at_once = True
             assert status(client, fields=RIGHT) == 200
 
+    def test_one_that_breaks(self) -> None:
+        """A fault with one request is logged, and those that wait with it are served."""
+        with front() as site:
+            site.threads.at_once = False
+            site.serve(rules=Rules(basic_auth=AUTH))
+            server = site.path.server()
+            broken, client = site.path.network.connect(server), site.path.client()
+            broken.send(asking(fields=RIGHT))
+            client.send(asking(fields=RIGHT))
+            assert server._exchange is not None
+            server._exchange._asked = ()  # type: ignore[attr-defined]
+            with logged() as failures:
+                site.threads.work()
+            site.path.network.settle()
+            assert any("unexpected error" in line for line in failures)
+            assert answers(client)[0][0] == 200
+
     def test_a_websocket(self) -> None:
         """Goes on as a tunnel once it is let in, whatever the client sent ahead."""
         with front() as site:
