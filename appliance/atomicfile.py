@@ -28,6 +28,9 @@ from pathlib import Path
 
 from appliance.errors import StoreError
 
+_PIECE = 32 * 1024
+"""Most files are read in one; room for the largest one would have to be found for each of thousands."""
+
 _PREFIX, _SUFFIX = ".", ".tmp"
 
 _ADVICE = {
@@ -95,8 +98,11 @@ def read(path: Path, limit: int = 1 << 20) -> bytes | None:
     :raises StoreError: it cannot be read, or is larger than that.
     """
     try:
-        with _step("read", path), open(path, "rb") as file:
-            content = file.read(limit + 1)
+        with _step("read", path), open(path, "rb", buffering=0) as file:
+            content = piece = file.read(_PIECE)
+            while piece and len(content) <= limit:
+                piece = file.read(_PIECE)
+                content += piece
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None

@@ -90,4 +90,6 @@ class Environment:
     """Seconds after which an order is given up."""
     longest_sleep: float
     """Seconds after which the wall clock is looked at again: it may have jumped, or the machine slept."""
+    many_sites: bool
+    """So many that they are not told of one by one when they start."""
     is_running: Callable[[], bool]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 
@@ -32,7 +31,7 @@ class Progress:
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
-        self._moments: deque[Moment] = deque(maxlen=MOST)
+        self._moments: list[Moment] = []  # most sites have none for months
 
     @property
     def moments(self) -> tuple[Moment, ...]:
@@ -47,3 +46,4 @@ class Progress:
     def tell(self, step: str) -> None:
         """See Tell."""
         self._moments.append(Moment(self._now(), step))
+        del self._moments[:-MOST]

@@ -40,6 +40,9 @@ LONGEST_SLEEP = 3600.0
 LOAD_TIMEOUT = 60.0
 """Seconds that one look into the store may take; a store may be far away."""
 
+MANY_SITES = 200
+"""Beyond these the log is not told of every stored certificate that is in service again."""
+
 STOP_TIMEOUT = 10.0
 """Seconds that stopping waits for orders to be given up in good order."""
 
@@ -114,6 +117,7 @@ class RenewalService(Service):
             own_addresses=own_addresses,
             order_timeout=order_timeout,
             longest_sleep=longest_sleep,
+            many_sites=len(self._sites) > MANY_SITES,
             is_running=lambda: bool(self.running),
         )
 
@@ -281,6 +285,11 @@ class RenewalService(Service):
                 self._renewals, self._begun = renewals, True
         for renewal in self._renewals:
             renewal.start()
+        if self._env.many_sites:
+            served = sum(bool(renewal.certificates) for renewal in self._renewals)
+            self._log.info(
+                "serves the stored certificates of {served} of {sites} sites", served=served, sites=len(self._renewals)
+            )
         self._loaded()
 
     async def _load(self, sites: Sequence[Site]) -> tuple[SiteRenewal, ...]:

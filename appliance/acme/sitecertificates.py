@@ -84,10 +84,13 @@ class SiteCertificates:
         except Exception:
             self.stored = self.unsaved = None
             raise
+        first = self.serving is None and certificate is self.stored
         if self.serving is not None:
             self._older = self.serving
         self.serving = certificate
         self._keep_older(names)
+        if self._env.many_sites and first:
+            return certificate  # one line tells of all of them
         self._log.info(
             "{site}: serves certificate {serial:x} from {issuer} for {served}, valid until {end:%Y-%m-%d %H:%M:%S} UTC",
             site=self._site.name,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from appliance import atomicfile
@@ -23,6 +23,8 @@ from appliance.store import Defer
 
 INTERVAL = 15.0
 """Seconds between two looks."""
+AT_ONCE = 50
+"""So many sites are looked at in one turn."""
 
 _log = Logger()
 
@@ -34,7 +36,7 @@ class AlarmService(Service):
         self,
         clock: IReactorTime,
         now: Callable[[], datetime],
-        reports: Callable[[], Sequence[Report]],
+        reports: Callable[[], Iterable[Report]],
         after_swap: Callable[[str], AfterSwap],
         notifier: Notifier,
         file: Path,
@@ -42,6 +44,7 @@ class AlarmService(Service):
         interval: float = INTERVAL,
     ) -> None:
         """``file`` is ``STATE_DIR/alarms.json``."""
+        self._clock = clock
         self._now = now
         self._reports = reports
         self._after_swap = after_swap
@@ -63,10 +66,14 @@ class AlarmService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         self._looking.stop()
 
-    def concerns(self) -> dict[str, Concern]:
-        """What is wrong now, by site."""
-        found = ((each.site, self.concern_of(each)) for each in self._reports())
-        return {site: wrong for site, wrong in found if wrong is not None}
+    async def concerns(self) -> dict[str, Concern | None]:
+        """What is wrong now, or that nothing is, by site: a few at a time, so that nobody waits for thousands."""
+        found: dict[str, Concern | None] = {}
+        for report in self._reports():
+            found[report.site] = self.concern_of(report)
+            if not len(found) % AT_ONCE:
+                await deferLater(self._clock, 0)
+        return found
 
     def concern_of(self, report: Report) -> Concern | None:
         """What is wrong with one."""
@@ -80,12 +87,13 @@ class AlarmService(Service):
             _log.failure("unexpected error of the alarm; it looks again in {seconds:.0f} s", seconds=self._interval)
 
     async def _look(self) -> None:
-        sites = [each.site for each in self._reports()]
-        if not sites:
+        concerns = await self.concerns()
+        if not concerns:
             return  # the store has not been read yet: that everything is well again is not known
         told = await self._load()
         now = self._now()
-        messages, after = to_tell(told, self.concerns(), sites, now)
+        wrong = {site: found for site, found in concerns.items() if found is not None}
+        messages, after = to_tell(told, wrong, concerns, now)
         for message in messages:
             if not await self._tell(message):
                 after[message.site] = unsent(told.get(message.site), message, now)

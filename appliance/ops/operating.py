@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from twisted.application.service import MultiService
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import deferLater
 from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
 
 from appliance.acme.challenges import PendingChallenges
@@ -92,12 +93,19 @@ class Operating(MultiService):
         state_dir = self._configuration.state_dir
         self._listeners = https
         self.operations = Operations(
-            renewals, self._now, state_dir, self._extra, self._probes, self._load, self._reloads
+            renewals,
+            self._now,
+            state_dir,
+            self._extra,
+            self._probes,
+            self._load,
+            self._reloads,
+            pause=lambda: deferLater(self._reactor, 0),
         )
         self.alarm = AlarmService(
             self._reactor,
             self._now,
-            renewals.report,
+            renewals.reports,
             self.installer.known,
             self._notifier,
             state_dir / "alarms.json",
@@ -145,8 +153,7 @@ class Operating(MultiService):
     def _extra(self, report: Report) -> Extra:
         upstreams = [
             self._address(path, member)
-            for (site, path), upstream in self._upstreams().items()
-            if site == report.site
+            for path, upstream in self._upstreams_of(report.site)
             for member in upstream.members
         ]
         concern = self.alarm.concern_of(report) if self.alarm is not None else None
@@ -154,6 +161,14 @@ class Operating(MultiService):
         closed = self._maintenance is not None and self._maintenance.closes(report.site)
         alarm = concern.text if concern is not None else ""
         return Extra(upstreams, self.installer.known(report.site), alarm, traffic, closed)
+
+    def _upstreams_of(self, site: str) -> Iterator[tuple[str, Upstream]]:
+        """By path."""
+        upstreams = self._upstreams()
+        for route in self._sites[site].routes if site in self._sites else ():
+            upstream = upstreams.get((site, route.path))
+            if upstream is not None:
+                yield route.path, upstream
 
     def status(self) -> Document:
         """See ``Operations.status``; only once attached."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from twisted.internet.defer import succeed
+
 from appliance.errors import ApplianceError
 from appliance.ops.control import Arguments, Command, flag, text
 from appliance.ops.probe import Probes
-from appliance.ops.status import Document, Extra, Report, document
+from appliance.ops.status import Document, Extra, Report, document, site
+
+AT_ONCE = 50
+"""So many sites are told of in one turn."""
 
 
 class Renewals(Protocol):
@@ -19,6 +24,9 @@ class Renewals(Protocol):
 
     def report(self) -> Sequence[Report]:
         """Where every site stands; empty until the store could be read."""
+
+    def reports(self) -> Iterator[Report]:
+        """The same, each made when it is asked for."""
 
     async def renew(self, site: str, force: bool = False) -> Report:
         """Try to renew now; where the site stands after it. Raises ApplianceError if there is nothing to try."""
@@ -39,10 +47,11 @@ class Operations:
         probes: Probes,
         traffic: Callable[[], Document | None] = lambda: None,
         configuration: Callable[[], Document | None] = lambda: None,
+        pause: Callable[[], Awaitable[object]] = lambda: succeed(None),
     ) -> None:
         """``extra`` gives what else is known of a site, ``traffic`` what of all together.
 
-        ``configuration`` is ``Reloading.document``.
+        ``configuration`` is ``Reloading.document``; ``pause`` lets others have their turn.
         """
         self._renewals = renewals
         self._now = now
@@ -51,12 +60,13 @@ class Operations:
         self._probes = probes
         self._traffic = traffic
         self._configuration = configuration
+        self._pause = pause
         self._started = now()
 
     def commands(self) -> Mapping[str, Command]:
         """By name."""
         return {
-            "status": Command(lambda _: self.status(), acts=False),
+            "status": Command(lambda _: self._status(), acts=False),
             "renew": Command(self._renew),
             "rollback": Command(self._rollback),
             "probe": Command(lambda _: self._probes.present()),
@@ -64,31 +74,40 @@ class Operations:
 
     def status(self) -> Document:
         """See ``status.document``."""
-        reports = self._renewals.report()
-        return document(
-            reports,
+        return self._around([site(report, self._extra(report)) for report in self._renewals.reports()])
+
+    async def _status(self) -> Document:
+        """The same, a few sites at a time: nobody waits for thousands to be looked at."""
+        sites: list[Document] = []
+        for report in self._renewals.reports():
+            sites.append(site(report, self._extra(report)))
+            if not len(sites) % AT_ONCE:
+                await self._pause()
+        return self._around(sites)
+
+    def _around(self, sites: Sequence[Document]) -> Document:
+        about = document(
+            (),
             self._now(),
             running=True,
-            extras={report.site: self._extra(report) for report in reports},
             pid=os.getpid(),
             started=self._started.isoformat(),
             state_dir=str(self._state_dir),
             traffic=self._traffic(),
             configuration=self._configuration(),
         )
+        return about | {"sites": sites}
 
     async def _renew(self, arguments: Arguments) -> Document:
-        site = self._site(text(arguments, "site"))
-        await self._renewals.renew(site, flag(arguments, "force"))
-        return self._told(site)
+        name = self._site(text(arguments, "site"))
+        return self._told(await self._renewals.renew(name, flag(arguments, "force")))
 
     async def _rollback(self, arguments: Arguments) -> Document:
-        site = self._site(text(arguments, "site"))
-        await self._renewals.rollback(site)
-        return self._told(site)
+        name = self._site(text(arguments, "site"))
+        return self._told(await self._renewals.rollback(name))
 
-    def _told(self, site: str) -> Document:
-        return {"site": next(each for each in self.status()["sites"] if each["site"] == site)}
+    def _told(self, report: Report) -> Document:
+        return {"site": site(report, self._extra(report))}
 
     def _site(self, name: str) -> str:
         """The site called so, or that has this name. Raises ApplianceError."""

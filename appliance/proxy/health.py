@@ -7,7 +7,6 @@ IN ──failures within the window──▶ OUT ──cool-down over──▶ T
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 IN: Final = "in"
@@ -24,7 +23,7 @@ class Health:
         """``allowed`` failures within ``window`` seconds put it out; 0: never."""
         self._allowed = allowed
         self._window = window
-        self._failures: deque[float] = deque(maxlen=max(allowed, 1))
+        self._failures: list[float] = []  # most addresses have none
         self.state = IN
 
     def failed(self, now: float, last: bool) -> bool:
@@ -32,6 +31,7 @@ class Health:
         if self.state == OUT or not self._allowed:
             return False
         self._failures.append(now)
+        del self._failures[: -self._allowed]
         if last:
             return False
         if self.state == IN and (len(self._failures) < self._allowed or now - self._failures[0] > self._window):

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.process import reapAllProcesses
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
 
 from appliance.acme.state import RenewalState
 from appliance.alarmconfig import Alarm
-from appliance.ops.alarm import INTERVAL, AlarmService
+from appliance.ops.alarm import AT_ONCE, INTERVAL, AlarmService
 from appliance.ops.concern import Message
 from appliance.ops.notify import Notifier
 from appliance.ops.status import AfterSwap
@@ -98,7 +100,17 @@ def test_once_a_day_and_when_it_is_over(watched: Watched) -> None:
     watched.report = WELL
     watched.hours(30)
     assert [message.recovered for message in watched.heard.messages] == [False, False, True]
-    assert watched.service.concerns() == {}
+    looked_at = SynchronousTestCase().successResultOf(Deferred.fromCoroutine(watched.service.concerns()))
+    assert looked_at == {"one.test": None}
+
+
+def test_thousands_of_sites_are_looked_at_in_turns(watched: Watched) -> None:
+    """Others have theirs in between."""
+    watched.reports = lambda: [evolve(WELL, site=f"{number}.test") for number in range(2 * AT_ONCE + 1)]
+    looking = Deferred.fromCoroutine(watched.service.concerns())
+    assert not looking.called
+    watched.clock.advance(0)
+    assert len(SynchronousTestCase().successResultOf(looking)) == 2 * AT_ONCE + 1
 
 
 def test_while_nobody_takes_it_it_is_offered_again(watched: Watched) -> None:

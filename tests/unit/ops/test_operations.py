@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,9 @@ class Renewals:
 
     def report(self) -> list[MadeReport]:
         return [self.current]
+
+    def reports(self) -> Iterator[MadeReport]:
+        return iter(self.report())
 
     async def renew(self, site: str, force: bool = False) -> MadeReport:
         self.called.append((site, force))
