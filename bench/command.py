@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
             load_core=load_core,
         )
         origin = start_origin(folder / "origin", load_core)
-        with origin.program:
+        with origin:
             samples = run_contest(plan, origin, _say)
     results = summarize(samples)
     print(table(results), flush=True)

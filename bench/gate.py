@@ -7,7 +7,19 @@ from collections.abc import Mapping, Sequence
 from bench.report import Result, ratio
 
 AT_MOST: dict[tuple[str, str], float] = {
-    ("small", "caddy"): 0.8,
+    ("small", "caddy"): 0.55,
+    ("small", "nginx"): 1.9,
+    ("10k", "caddy"): 0.60,
+    ("10k", "nginx"): 2.0,
+    ("1m", "caddy"): 1.0,
+    ("1m", "nginx"): 1.3,
+    ("upload", "caddy"): 1.0,
+    ("upload", "nginx"): 1.3,
+    ("connect", "caddy"): 1.2,
+    ("connect", "nginx"): 1.5,
+    ("idle", "caddy"): 1.2,
+    ("idle", "nginx"): 2.0,
+    ("websocket", "caddy"): 0.8,
     ("h2", "caddy"): 0.9,
     ("h2-1m", "caddy"): 1.2,
 }

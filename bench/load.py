@@ -18,6 +18,9 @@ from bench.programs import BenchError, find_program, pinned
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 NEW_CONNECTIONS = Path(__file__).with_name("newconnections.py")
+WEBSOCKETS = Path(__file__).with_name("websockets.py")
+UPLOADED = 1024 * 1024
+"""Bytes of a request's body."""
 
 OPENSSL = """\
 openssl_conf = settings
@@ -51,12 +54,20 @@ class Work:
     reuse: Reuse = Reuse.CONNECTION
     streams: int = 0
     """Requests at a time on each connection over HTTP/2; 0: this is HTTP/1.1."""
+    websocket: bool = False
+    """Messages there and back, not requests."""
+    upload: bool = False
+    """With a body of `UPLOADED` bytes."""
 
     @property
     def title(self) -> str:
         """One line for people."""
         if self.streams:
             return f"GET of {self.size} over HTTP/2, {CONNECTIONS} connections, {self.streams} at a time on each"
+        if self.websocket:
+            return f"WebSocket messages of {self.size} through the proxy, {CONCURRENCY} connections"
+        if self.upload:
+            return f"POST of {self.size}, {self.reuse.value}, {CONCURRENCY} at a time"
         return f"GET of {self.size}, {self.reuse.value}, {CONCURRENCY} at a time"
 
 
@@ -68,6 +79,8 @@ WORKS = {
         Work("small", "6 bytes", "/small"),
         Work("10k", "10 KiB", "/10k"),
         Work("1m", "1 MiB", "/1m"),
+        Work("upload", "1 MiB", "/upload", upload=True),
+        Work("websocket", "125 bytes", "/websocket", websocket=True),
         Work("connect", "6 bytes", "/small", Reuse.NOTHING),
         Work("resume", "6 bytes", "/small", Reuse.SESSION),
         Work("h2", "6 bytes", "/small", streams=32),
@@ -97,7 +110,7 @@ def run_load(work: Work, port: int, seconds: int, core: int, folder: Path) -> Se
         timeout=seconds + 30,
         check=False,
     )
-    body = len(BODIES[work.path])
+    body = len(BODIES.get(work.path, b""))
     if work.streams:
         return Served(read_h2load(ended.stdout, ended.stderr, body), seconds)
     return read_result(ended.stdout, ended.stderr, body)
@@ -108,12 +121,15 @@ def _command(work: Work, port: int, seconds: int) -> list[str]:
         return h2load_command(work.path, port, seconds, work.streams)
     if work.reuse is Reuse.NOTHING:
         return [sys.executable, "-I", str(NEW_CONNECTIONS), str(port), str(seconds), str(CONCURRENCY), HOST, work.path]
+    if work.websocket:
+        return [sys.executable, "-I", str(WEBSOCKETS), str(port), str(seconds), str(CONCURRENCY), HOST, work.path]
     wrk = find_program("wrk")
     if wrk is None:
         raise BenchError("the load needs wrk: apt-get install wrk")
     close = ["-H", "Connection: close"] if work.reuse is Reuse.SESSION else []
     shape = ["-t1", f"-c{CONCURRENCY}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]
-    return [wrk, *shape, *close, f"https://{HOST}:{port}{work.path}"]
+    upload = ["--", str(UPLOADED)] if work.upload else []
+    return [wrk, *shape, *close, f"https://{HOST}:{port}{work.path}", *upload]
 
 
 def read_result(output: str, errors: str, body: int) -> Served:

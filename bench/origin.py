@@ -1,16 +1,20 @@
-"""The application behind every proxy: nginx with three static answers, plain HTTP, keep-alive, one worker."""
+"""The application behind every proxy: nginx with static answers, plain HTTP, keep-alive, one worker; and an echo."""
 
 from __future__ import annotations
 
 import getpass
+import sys
 from pathlib import Path
+from typing import Self
 
 from attrs import frozen
 
 from bench.programs import BenchError, Program, find_program, free_port
 
-BODIES = {"/small": b"hello\n", "/10k": b"k" * 10 * 1024, "/1m": b"m" * 1024 * 1024}
+BODIES = {"/small": b"hello\n", "/10k": b"k" * 10 * 1024, "/1m": b"m" * 1024 * 1024, "/upload": b"hello\n"}
 """What it serves: path to body."""
+
+ECHO = Path(__file__).with_name("echo.py")
 
 CONFIGURATION = """\
 daemon off;
@@ -18,7 +22,7 @@ user {user};
 worker_processes 1;
 pid {folder}/pid;
 error_log stderr warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     sendfile on;
@@ -34,6 +38,22 @@ http {{
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         root {folder}/root;
+        location = /upload {{
+            # Reads all of the body before it asks itself for the answer.
+            client_max_body_size 0;
+            client_body_buffer_size 2m;
+            proxy_method GET;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_pass http://127.0.0.1:{port}/small;
+        }}
+        location = /websocket {{
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
+            proxy_read_timeout 1h;
+            proxy_pass http://127.0.0.1:{echo};
+        }}
     }}
 }}
 """
@@ -44,7 +64,17 @@ class Origin:
     """A running origin."""
 
     program: Program
+    echo: Program
     port: int
+
+    def __enter__(self) -> Self:
+        """Do nothing: both run already."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End both."""
+        self.program.stop()
+        self.echo.stop()
 
 
 def start_origin(folder: Path, core: int) -> Origin:
@@ -57,8 +87,11 @@ def start_origin(folder: Path, core: int) -> Origin:
     for path, body in BODIES.items():
         (folder / "root" / path.lstrip("/")).write_bytes(body)
     settings = folder / "nginx.conf"
-    settings.write_text(CONFIGURATION.format(folder=folder, port=port, user=getpass.getuser()))
+    echo_port = free_port()
+    settings.write_text(CONFIGURATION.format(folder=folder, port=port, echo=echo_port, user=getpass.getuser()))
+    echo = Program("echo", [sys.executable, "-I", str(ECHO), str(echo_port)], core=core, log=folder / "echo.log")
+    echo.wait_until_listening(echo_port)
     command = [nginx, "-p", str(folder), "-c", str(settings), "-e", str(folder / "log")]
     program = Program("origin", command, core=core, log=folder / "log")
     program.wait_until_listening(port)
-    return Origin(program, port)
+    return Origin(program, echo, port)

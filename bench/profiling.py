@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> None:
         folder = Path(scratch)
         credentials = make_credentials(folder)
         origin = start_origin(folder / "origin", load_core)
-        with origin.program:
+        with origin:
             for name in options.profilers:
                 missing = PROFILERS[name].missing()
                 if missing:

@@ -108,7 +108,17 @@ http {{
         ssl_certificate {chain};
         ssl_certificate_key {key};
         ssl_protocols TLSv1.3;
+        client_max_body_size 0;
+        location = /websocket {{
+            proxy_pass http://origin;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
+            proxy_set_header Host $http_host;
+            proxy_read_timeout 1h;
+        }}
         location / {{
+            proxy_request_buffering off;
             proxy_pass http://origin;
             proxy_http_version 1.1;
             proxy_set_header Connection "";

@@ -3,6 +3,14 @@ function wrk.resolve(host, service)
    wrk.addrs = wrk.lookup("127.0.0.1", service)
 end
 
+-- With a number as its argument, requests have a body of so many bytes.
+function init(args)
+   if args[1] then
+      wrk.method = "POST"
+      wrk.body = string.rep("u", tonumber(args[1]))
+   end
+end
+
 -- One line that a program can read.
 function done(summary, latency, requests)
    local errors = summary.errors
