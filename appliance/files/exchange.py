@@ -13,7 +13,7 @@ from appliance.http.message import Fields, ResponseHead
 from appliance.http.serving import Downstream
 
 PIECE_BYTES = 64 * 1024
-_IN_A_TURN = 4
+_IN_A_TURN = 2
 """So many pieces, then others have their turn: a fast client's socket may take a whole file at once."""
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from posixpath import normpath
 from typing import Generic, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
 
@@ -44,14 +46,26 @@ class SiteRoutes(Generic[Target]):
         self._only = self._routes[0] if len(self._routes) == 1 and self._routes[0].prefix == b"/" else None
 
     def find(self, target: bytes) -> RouteEntry[Target] | None:
-        """The longest matching route for a request target; None if the site has none for it."""
+        """The longest matching route for a request target; None if the site has none for it.
+
+        None, too, if it were another one once the path is decoded, as applications decode it: ``/%61dmin`` must not
+        get around what holds for ``/admin``.
+        """
         if self._only is not None:
             return self._only
         path = target.partition(b"?")[0]
-        for route in self._routes:
-            if route.matches(path):
-                return route
-        return None
+        route = self._match(path)
+        if (b"%" in path or b"//" in path or b"/." in path) and self._match(_plain(path)) is not route:
+            return None
+        return route
+
+    def _match(self, path: bytes) -> RouteEntry[Target] | None:
+        return next((route for route in self._routes if route.matches(path)), None)
+
+
+def _plain(path: bytes) -> bytes:
+    """A path as a lenient server might read it: decoded once, without empty and dot segments."""
+    return b"/" + normpath(unquote_to_bytes(path)).lstrip(b"/")
 
 
 class RouteTable(Generic[Target]):

@@ -90,3 +90,34 @@ def test_hosts(host: bytes, name: str | None) -> None:
     )
     site = table.find(host)
     assert (site.name if site else None) == name
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (b"/admin/x", "admin"),
+        (b"/x", "rest"),
+        (b"/%61dmin/x", None),
+        (b"/adm%69n", None),
+        (b"//admin", None),
+        (b"/./admin", None),
+        (b"/x/../admin/", None),
+        (b"/x/%2e%2e/admin", None),
+        (b"/%2fadmin", None),
+        (b"/admin%2fx", None),
+        (b"/admin/../x", None),
+        (b"/admin/..%2fx", None),
+        (b"/admin/x%2fy/%20", "admin"),
+        (b"/admin//x/./y", "admin"),
+        (b"/x%zz%", "rest"),
+        (b"/%2561dmin", "rest"),
+        (b"/..", "rest"),
+        (b"/x?a=/../admin&b=%61dmin", "rest"),
+        (b"/.well-known/x", "rest"),
+    ],
+)
+def test_other_spellings(target: bytes, expected: str | None) -> None:
+    """A spelling that an application would read as another route's path leads to neither."""
+    site = SiteRoutes("site", [RouteEntry(b"/", "rest"), RouteEntry(b"/admin", "admin")])
+    found = site.find(target)
+    assert (found.target if found is not None else None) == expected
