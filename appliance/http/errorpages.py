@@ -57,6 +57,9 @@ FILE_NAME = re.compile(r"(?:[45][0-9][0-9]|[45]xx|error)\.(?:html|json)")
 
 _PLACEHOLDER = re.compile(r"\{(status|reason|explanation|request_id)\}")
 
+_OWN = 1 << 32
+"""Where numbers of requests without records begin: a reload may have others observed, from 1 on."""
+
 Identify = Callable[[RequestHead], str]
 """A request's id: letters, digits and dashes."""
 
@@ -69,7 +72,7 @@ class RequestIds:
 
     def __init__(self, prefix: str | None = None) -> None:
         self.prefix = prefix or secrets.token_hex(6) + "-"
-        self._numbered = 0
+        self._numbered = _OWN
 
     def __call__(self, request: RequestHead) -> str:
         """See Identify."""

@@ -33,7 +33,7 @@ def test_built_in(status: int) -> None:
         b"Allow": b"GET",
     }
     assert b"<title>%d " % status in body
-    assert re.search(rb"Request [0-9a-f]{12}-1</small>", body)
+    assert re.search(rb"Request [0-9a-f]{12}-100000001</small>", body)
     assert b"script" not in body
     assert b"{r" not in body
     assert len(body) < 1024
@@ -64,7 +64,7 @@ def test_what_the_client_prefers(accept: bytes, json_wanted: bool) -> None:
             "title": "Bad Gateway",
             "status": 502,
             "detail": "The application behind this site did not answer properly.",
-            "request_id": "p-1",
+            "request_id": "p-100000001",
         }
 
 
@@ -74,7 +74,12 @@ def test_ids() -> None:
     first, second, observed = request(), request(), request()
     observed.record = Record()
     observed.record.number = 255
-    assert (identify(first), identify(second), identify(first), identify(observed)) == ("p-1", "p-2", "p-1", "p-ff")
+    assert (identify(first), identify(second), identify(first), identify(observed)) == (
+        "p-100000001",
+        "p-100000002",
+        "p-100000001",
+        "p-ff",
+    )
     assert RequestIds().prefix != RequestIds().prefix
 
 
@@ -90,11 +95,14 @@ def test_templates() -> None:
         RequestIds("p-"),
     )
     explanation = "The application behind this site did not answer properly."
-    assert pages.answer(502, request())[1] == f"a{{color:red}} 502 Bad Gateway p-1 p-1 {{other}} {explanation}".encode()
+    assert (
+        pages.answer(502, request())[1]
+        == f"a{{color:red}} 502 Bad Gateway p-100000001 p-100000001 {{other}} {explanation}".encode()
+    )
     assert pages.answer(503, request())[1] == b"5xx 503"
     assert pages.answer(404, request())[1] == "error 404 \N{SNOWMAN}".encode()
-    assert json.loads(pages.answer(404, request(b"application/json"))[1]) == {"id": "p-4"}
-    assert json.loads(pages.answer(502, request(b"application/json"))[1])["request_id"] == "p-5"
+    assert json.loads(pages.answer(404, request(b"application/json"))[1]) == {"id": "p-100000004"}
+    assert json.loads(pages.answer(502, request(b"application/json"))[1])["request_id"] == "p-100000005"
 
 
 def test_answers_are_apart() -> None:

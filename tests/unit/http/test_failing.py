@@ -50,6 +50,6 @@ def test_id_without_records() -> None:
             assert (status, complete) == (502, True)
             ids.add(json.loads(body)["request_id"])
     assert len(ids) == 2
-    assert all(re.fullmatch("[0-9a-f]{12}-[12]", each) for each in ids)
+    assert all(re.fullmatch("[0-9a-f]{12}-10000000[12]", each) for each in ids)
     told = [line for line in lines if "answered 502" in line]
     assert {line.rpartition(", request ")[2] for line in told} == ids
