@@ -146,10 +146,10 @@ def duration(seconds: float | None) -> str:
 
 def _head(status: Document) -> Text:
     if status["running"]:
-        line = (
-            f"appliance {status['software']}, pid {status.get('pid')}, up {_up(status)}, state in {status['state_dir']}"
-        )
-        return Text(line, style="dim")
+        told = status.get("configuration")
+        read = f", configuration of {_utc(told['loaded'])}" if told else ""
+        line = f"appliance {status['software']}, pid {status.get('pid')}, up {_up(status)}"
+        return Text(f"{line}, state in {status['state_dir']}{read}", style="dim")
     return Text(f"not running: this is what is stored in {status['state_dir']}", style="yellow")
 
 

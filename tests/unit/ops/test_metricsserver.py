@@ -15,7 +15,7 @@ from twisted.trial.unittest import TestCase
 
 from appliance.errors import ListenError
 from appliance.ops.metricsserver import InnerListener, MetricsPage, is_local
-from tests.support.processes import eventually
+from tests.support.processes import eventually, free_ports
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,20 @@ class ListenerTests(TestCase):
     def port(self, listener: InnerListener) -> Any:
         host: Any = listener.ports[0].getHost()
         return ("127.0.0.1", host.port)
+
+    def test_other_endpoints(self) -> None:
+        """What stays is not closed; where one cannot be had, nothing has changed."""
+        one, two, other, another = (f"tcp:{port}:interface=127.0.0.1" for port in free_ports(4))
+        listener = self.listening(one, two)
+        before = listener.ports
+        with pytest.raises(ListenError, match="unix:/nowhere"):
+            listener.prepare([other, "unix:/nowhere/socket"])
+        assert listener.ports == before
+        listener.prepare([two, another])
+        assert listener.ports[:2] == before
+        listener.apply([two, another])
+        assert listener.ports[0] is before[1]
+        assert len(listener.ports) == 2
 
     def test_metrics(self) -> Deferred[None]:
         """All of them, in Prometheus' own format, with fields that keep browsers from doing anything with it."""

@@ -105,3 +105,51 @@ def test_without_metrics() -> None:
     watch.attach(SimpleNamespace(reports=lambda: iter(())), lambda: [], lambda: 3)  # type: ignore[arg-type]
     watch.reloaded(True)
     assert watch.sources is None
+
+
+def test_another_access_log(tmp_path: Path) -> None:
+    """Connections that stand go on into the new one; then there is none, then one again."""
+    first, second = tmp_path / "first.log", tmp_path / "second.log"
+    configurations = [evolve(CONFIGURATION, access_log=AccessLog(path)) for path in (first, second)]
+    with proxy() as network:
+        watch = Watch(network.network, configurations[0], defer, utc_now)
+        watch.startService()
+        network.observer = watch.observer
+        client = network.client()
+        network.exchange(client, REQUEST, OK)
+        watch.apply(configurations[1])
+        network.exchange(client, REQUEST, OK)
+        network.pass_time(1)
+        watch.apply(evolve(CONFIGURATION, access_log=None))
+        network.exchange(client, REQUEST, OK)
+        network.pass_time(1)
+        watch.apply(configurations[0])
+        network.exchange(client, REQUEST, OK)
+        network.pass_time(1)
+        watch.stopService()
+    assert len(first.read_text().splitlines()) == 2
+    assert len(second.read_text().splitlines()) == 1
+
+
+def test_an_access_log_where_there_was_nothing(tmp_path: Path) -> None:
+    """The observer is new, for connections to come; while nothing changes, nothing is made."""
+    watch = Watch(Clock(), CONFIGURATION, defer, utc_now)
+    watch.apply(CONFIGURATION)
+    assert watch.observer is None
+    watch.apply(evolve(CONFIGURATION, access_log=AccessLog(tmp_path / "log", request_id_header="X-Request-Id")))
+    assert watch.observer is not None
+    assert watch.request_id is not None
+    watch.startService()
+    watch.stopService()
+
+
+def test_other_metrics() -> None:
+    """Listeners open and close; the numbers are bounded otherwise."""
+    before, after = (evolve(CONFIGURATION, metrics=Metrics((), max_sites=most)) for most in (10, 20))
+    watch = Watch(Clock(), before, defer, utc_now)
+    watch.prepare(after)
+    watch.apply(after)
+    assert watch.counts is not None
+    assert watch.counts.most == 20
+    assert watch.sources is not None
+    assert watch.sources.most == 20
