@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ _KEPT_BYTES = 64 * 1024
 _PASSED_ON = frozenset({CANCEL, ENHANCE_YOUR_CALM})
 """What an upstream resets a stream with and its client is told too; anything else is an internal error to it."""
 
-_RPC = b"application/grpc"
+_RPC = re.compile(rb"application/grpc(?:[+; ]|\Z)")
 
 
 class Call(ClientStream):
@@ -46,7 +47,6 @@ class Call(ClientStream):
         "_kept",
         "_kept_bytes",
         "_link",
-        "_moved",
         "_open_ended",
         "_request_ended",
         "_unsent",
@@ -66,8 +66,6 @@ class Call(ClientStream):
         self._kept: list[bytes] | None = []
         """What was sent of the body; None if it was too much, or the answer has begun."""
         self._kept_bytes = 0
-        self._moved = False
-        """Whether the upstream took something since the deadline was set."""
         self._open_ended = False
         self._request_ended = False
         self._unsent = 0
@@ -96,7 +94,7 @@ class Call(ClientStream):
         self.method = request.method
         self.sent = link.deadlines.seconds()
         self.exchanges = link.opened()
-        self._open_ended = request.open_ended = request.first(b"content-type").startswith(_RPC)
+        self._open_ended = request.open_ended = _RPC.match(request.first(b"content-type")) is not None
         fields = request_fields(request, target, link.scheme, own_fields)
         link.deadlines.add(self)
         self._request_ended = ended
@@ -141,6 +139,7 @@ class Call(ClientStream):
         """See Carrier: the upstream need not go on."""
         self._exchange = None
         self._link.engine.reset(self, CANCEL)
+        self._link.cancelled()
 
     def close(self) -> None:
         """See Carrier: it was not used."""
@@ -263,11 +262,10 @@ class Call(ClientStream):
             self._unsent = self.pending_bytes
             self.deadline = now + self._link.timeouts.body
             return
-        waited = self.deadline - self.sent
         self._link.engine.reset(self, CANCEL)
         timeouts = self._link.timeouts
         if self._open_ended:
-            self._fail(f"nothing moved for {timeouts.websocket_idle or waited:g} s", 504)
+            self._fail("nothing moved for as long as websocket_idle allows", 504)
         elif self.pending:
             self._fail(f"it took nothing of the request for {timeouts.body:g} s", 504, phase="send")
         elif self.answered:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _REQUESTS: Final = 1000
 """After so many a connection is replaced. Hypercorn ends its own at the next one, and drops what is under way there."""
+_CANCELS: Final = 100
+"""After so many calls that clients took back, too: applications see rapid resets in them, and end what all share."""
 _LINGER_SECONDS: Final = 6.0
 _PING_SECONDS: Final = 10.0
 _UNSENT_BYTES: Final = 512 * 1024
@@ -42,6 +44,7 @@ class Link:
     __slots__ = (
         "__weakref__",
         "_asked",
+        "_cancelled",
         "_dial",
         "_gone",
         "_paused",
@@ -76,6 +79,7 @@ class Link:
         self.deadline = NEVER
         self.exchanges = 0
         """How many calls were begun."""
+        self._cancelled = 0
         self._paused = False
         self._unsent = 0
         self._waking = False
@@ -111,6 +115,12 @@ class Link:
         if self.exchanges >= _REQUESTS:
             self.retire()
         return self.exchanges
+
+    def cancelled(self) -> None:
+        """A call was taken back."""
+        self._cancelled += 1
+        if self._cancelled >= _CANCELS:
+            self.retire()
 
     def blame(self, error: UpstreamError) -> None:
         """The upstream is to blame for a request that was not answered."""

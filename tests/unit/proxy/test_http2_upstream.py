@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from appliance.config import Backend, Timeouts
+from appliance.config import Backend, HealthCheck, Timeouts
 from appliance.http.http2client import STREAMS
 from appliance.http.http2credit import STREAM_WINDOW
+from appliance.proxy.healthcheck import HealthChecks
 from appliance.proxy.http2pool import Http2Pool
 from tests.support.http2 import (
     ACK,
@@ -791,6 +792,44 @@ def test_a_thousand_requests() -> None:
         assert len(made.upstreams) == 2
         assert app.ask(headers(1999, OK))[-1] == "GOAWAY 0 0 NO_ERROR"
         assert client.take().count(b"HTTP/1.1 200") == 1000
+
+
+def test_requests_taken_back() -> None:
+    """A client that resets its streams rapidly does not make the appliance one that does: connections are replaced."""
+    with path() as made:
+        client, other = Client(made), made.client()
+        other.send(REQUEST % 1)
+        app = application(made)
+        for stream in range(1, 201, 2):
+            client.send(headers(stream))
+            client.send(rst_stream(stream))
+        client.send(headers(201))
+        assert len(made.upstreams) == 2
+        assert app.read().count("RST_STREAM 201 CANCEL") == 1
+        app.ask(headers(1, OK))
+        assert other.take().startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(b"200", True), (b"500", False)])
+def test_health_checks(status: bytes, healthy: bool) -> None:
+    """A check is a stream of its own, on a connection that is there already if there is one."""
+    with path() as made:
+        member = made.behind[0].members[0]
+        check = HealthCheck("/health", interval=5.0, timeout=2.0)
+        checks = HealthChecks(member, check, "example.com", lambda: 0.0)
+        checks.startService()
+        made.pass_time(1)
+        app = application(made)
+        assert app.acknowledged[1:] == ["HEADERS 1 /health end"]
+        assert (b"accept", b"*/*") in app.frames.fields[1][0]
+        for stream in (1, 3, 5):
+            app.ask(headers(stream, ((b":status", status),)))
+            made.pass_time(5)
+        assert (member.healthy, len(made.upstreams)) == (healthy, 1)
+        app.ask(rst_stream(7, "REFUSED_STREAM"))
+        made.pass_time(5)
+        assert len(made.upstreams) == 2
+        checks.stopService()
 
 
 def test_stream_ids_run_out() -> None:
