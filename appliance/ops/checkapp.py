@@ -85,6 +85,8 @@ def _question(options: argparse.Namespace) -> Question:
     scheme, separator, rest = options.url.partition("://")
     authority, slash, path = rest.partition("/")
     address = values.upstream(f"{scheme}{separator}{authority}" if separator else options.url, place)
+    if address.http2:
+        raise Refused("applications are asked over HTTP/1.1 here: write http:// if it speaks that too")
     host = values.domain_name(options.host, place) if options.host else address.host or "localhost"
     prefix = values.route_path(options.strip_prefix, place) if options.strip_prefix else ""
     target = values.request_target(f"{slash}{path}" or "/", place)

@@ -89,7 +89,8 @@ class Http2Pool(Pool):
 
     def join(self, waiting: _Waiting) -> None:
         """Give it a call, or a seat where a connection is being opened."""
-        call = self.take_idle(True)
+        seats = any(opening.seats for opening in self._opening)
+        call = self.take_idle(probe=seats or super().room)
         if call is not None:
             waiting.serve(call)
             return

@@ -1,4 +1,4 @@
-"""gRPC through the appliance: a grpcio client over TLS, a grpcio server in clear (h2c), all four kinds of calls."""
+"""gRPC through the appliance: a grpcio client over TLS, grpcio servers in clear (h2c) and over TLS."""
 
 from __future__ import annotations
 
@@ -22,21 +22,32 @@ SECONDS = 30
 @pytest.fixture(scope="module")
 def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
     folder = tmp_path_factory.mktemp("grpc")
-    port = free_port()
-    with Application(["tests.support.grpc_app", str(port)], folder, "grpc", port):
+    root, pem = folder / "root.pem", folder / "localhost.pem"
+    root.write_bytes(shared_authority().pem)
+    pem.write_bytes(make_certificate(["localhost"]).to_pem())
+    port, tls = free_port(), free_port()
+    with (
+        Application(["tests.support.grpc_app", str(port)], folder, "grpc", port),
+        Application(["tests.support.grpc_app", str(tls), str(pem)], folder, "grpc-tls", tls),
+    ):
         appliance = Appliance(folder)
-        limits = "[timeouts]\nbody = 2\nfirst_byte = 2\n"
-        appliance.configure([(["one.test"], f"h2c://127.0.0.1:{port}")], "https://127.0.0.1:1/directory", more=limits)
-        appliance.keep("one.test", make_certificate(["one.test"]))
+        more = (
+            "[timeouts]\nbody = 2\nfirst_byte = 2\n"
+            f'[[site]]\nnames = ["tls.test"]\nupstream = "https://localhost:{tls}"\n'
+            f'http2 = true\nupstream_ca_file = "{root}"\n'
+        )
+        appliance.configure([(["one.test"], f"h2c://127.0.0.1:{port}")], "https://127.0.0.1:1/directory", more=more)
+        for name in ("one.test", "tls.test"):
+            appliance.keep(name, make_certificate([name]))
         with appliance:
             yield appliance
 
 
-@pytest.fixture
-def channel(appliance: Appliance) -> Iterator[grpc.Channel]:
+@pytest.fixture(params=["one.test", "tls.test"])
+def channel(appliance: Appliance, request: pytest.FixtureRequest) -> Iterator[grpc.Channel]:
     credentials = grpc.ssl_channel_credentials(shared_authority().pem)
     options = [
-        ("grpc.ssl_target_name_override", "one.test"),
+        ("grpc.ssl_target_name_override", request.param),
         ("grpc.max_receive_message_length", -1),
         ("grpc.use_local_subchannel_pool", 1),
     ]

@@ -1,4 +1,6 @@
-"""A grpcio server of bytes, all four kinds of calls: ``python -m tests.support.grpc_app PORT``.
+"""A grpcio server of bytes, all four kinds of calls: ``python -m tests.support.grpc_app PORT [PEM]``.
+
+With a file of key and certificates it speaks TLS.
 
 Metadata that a client sends under ``x-echo`` comes back in the trailers.
 """
@@ -10,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -89,15 +92,19 @@ HANDLERS = {
 }
 
 
-def main(port: str) -> None:
+def main(port: str, pem: str = "") -> None:
     """Serve until killed."""
     options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
     server = grpc.server(ThreadPoolExecutor(32), options=options)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", HANDLERS),))
-    server.add_insecure_port(f"127.0.0.1:{port}")
+    if pem:
+        content = Path(pem).read_bytes()
+        server.add_secure_port(f"localhost:{port}", grpc.ssl_server_credentials([(content, content)]))
+    else:
+        server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     server.wait_for_termination()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
