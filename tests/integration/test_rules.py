@@ -209,3 +209,19 @@ def test_maintenance(appliance: Appliance, root: Path) -> None:
     assert operator.run("maintenance", "off", "one.test", "--config", appliance.config).returncode == 0
     assert curl(appliance, root, "/echo").status == 200
     assert not operator.site(appliance, "one.test")["maintenance"]
+
+
+def test_reloaded(appliance: Appliance, root: Path) -> None:
+    """New rules hold at once; what was counted, and the switch, stay as they are."""
+    spent = [curl(appliance, root, "/echo/limited").status for _ in range(4)]
+    assert spent[-1] == 429
+    assert operator.run("maintenance", "on", "two.test", "--config", appliance.config).returncode == 0
+    with appliance.config.open("a") as config:
+        config.write('\n[[site.route]]\npath = "/new"\nrespond = {body = "new"}\n')
+    done = operator.run("reload", "--config", appliance.config)
+    assert done.returncode == 0, done.stderr
+    assert curl(appliance, root, "/new").body == "new"
+    assert curl(appliance, root, "/echo/limited").status == 429
+    assert curl(appliance, root, "/echo", name="two.test").status == 503
+    assert operator.run("maintenance", "off", "two.test", "--config", appliance.config).returncode == 0
+    assert curl(appliance, root, "/echo", name="two.test").status == 200
