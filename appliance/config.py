@@ -15,6 +15,9 @@ from appliance.siteconfig import Hsts, Redirect, Respond, Rules
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
+NO_SITE = "no site is configured yet: add a [[site]] to {file}, then: appliance reload"
+"""What is said of a configuration without any, which is good, but does nothing."""
+
 
 @frozen
 class UpstreamAddress:

@@ -147,7 +147,7 @@ def _acme(place: Place, issuer: tuple[dict[str, Any], ...] = (), directory: str 
     return Acme(directory=directory or LETS_ENCRYPT, issuer=issuers, **given)
 
 
-def _configuration(place: Place, site: tuple[Site, ...], **others: Any) -> Configuration:
+def _configuration(place: Place, site: tuple[Site, ...] = (), **others: Any) -> Configuration:
     """Check what one table says about another."""
     configuration = Configuration(sites=site, **others)
     known = [authority.label for authority in configuration.acme.authorities]
@@ -339,9 +339,9 @@ CONFIGURATION = Table(
     _configuration,
     required={
         "acme": f"the table with agree_tos = true in it; {WHY_AGREE}",
-        "site": "at least one [[site]] with names and an upstream",
     },
     at_place=True,
+    only_with={"acme": "site"},
 )
 
 

@@ -72,6 +72,8 @@ def _refused(before: Configuration, after: Configuration) -> Iterator[Mistake]:
     for key in (field.name for field in fields(Configuration)):
         if key not in CHANGEABLE and getattr(before, key) != getattr(after, key):
             yield Mistake(key, f"cannot be changed {RESTART} (it is {_shown(getattr(before, key))})")
+    if before.sites and not after.sites:
+        yield Mistake("site", f"there is none left, and all of them are not removed {RESTART}")
     if bool(before.listen.proxy_protocol_from) != bool(after.listen.proxy_protocol_from):
         what = "on" if after.listen.proxy_protocol_from else "off"
         yield Mistake("listen.proxy_protocol_from", f"cannot be turned {what} {RESTART}")

@@ -104,6 +104,8 @@ class Table(Generic[T]):
     at_place: bool = False
     instead: Mapping[str, Collection[str]] = field(factory=dict)
     """For required keys: others that may stand in their place."""
+    only_with: Mapping[str, str] = field(factory=dict)
+    """For required keys: another one that they are for; without that they may be left out."""
 
     def __call__(self, value: object, place: Place) -> T:
         """Read every key; ``build`` is only called when nothing is wrong in this table or below it."""
@@ -123,7 +125,10 @@ class Table(Generic[T]):
     def _check_keys(self, given: Mapping[str, object], place: Place) -> None:
         """Note keys that are unknown, and keys that are missing unless an unknown one looks like them."""
         missing = {
-            key: purpose for key, purpose in self.required.items() if not given.keys() & self.instead.get(key, ())
+            key: purpose
+            for key, purpose in self.required.items()
+            if key not in self.only_with or self.only_with[key] in given
+            if not given.keys() & self.instead.get(key, ())
         }
         for key in given:
             missing.pop(key, None)

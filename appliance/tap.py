@@ -19,7 +19,7 @@ from twisted.python import usage
 from appliance import __version__, app, demo, descriptors, ending
 from appliance.clock import make_monotonic
 from appliance.commandline import CommandLine
-from appliance.config import Configuration
+from appliance.config import NO_SITE, Configuration
 from appliance.configfile import COMMAND_LINE
 from appliance.dispatch import dispatch_directly
 from appliance.errors import ApplianceError, ConfigurationError, Mistake
@@ -188,6 +188,8 @@ def _build(reactor: ReactorBase, options: Options) -> IService:
             email=options["email"],
             directory=options.configuration.acme.directory,
         )
+    if not options.configuration.sites and isinstance(options.source, Source):
+        _log.warn(NO_SITE, file=options.source.name)
     appliance = app.build(reactor, options.configuration, source=options.source)
     _reload_on_signal(reactor, appliance.reloading.reload)
     _reopen_logs_on_signal(reactor, appliance.watch)

@@ -10,7 +10,7 @@ from pathlib import Path
 from attrs import asdict
 
 from appliance import __version__
-from appliance.config import Site
+from appliance.config import NO_SITE, Site
 from appliance.configfile import DEFAULT_FILE, load
 from appliance.errors import ConfigurationError
 from appliance.ops import (
@@ -72,6 +72,9 @@ def check(options: argparse.Namespace) -> int:
     configuration = load(options.file)
     if options.json:
         print_json({"file": str(options.file), "sites": [_plain(site) for site in configuration.sites]})
+        return OK
+    if not configuration.sites:
+        print(f"{options.file}: good, but {NO_SITE.format(file=options.file)}")
         return OK
     print(f"{options.file}: good, {len(configuration.sites)} site{'s' if len(configuration.sites) > 1 else ''}")
     for site in configuration.sites:

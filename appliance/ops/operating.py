@@ -176,7 +176,9 @@ class Operating(MultiService):
         return self.operations.status()
 
     def _reloads(self) -> Document | None:
-        return self._reloading.document() if self._reloading is not None else None
+        if self._reloading is None:
+            return None
+        return {**self._reloading.document(), "sites": len(self._sites)}
 
     def _load(self) -> Document | None:
         return self._traffic.total() if self._traffic is not None else None

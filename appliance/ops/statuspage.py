@@ -94,6 +94,8 @@ def render(status: Document, offer: Offer, wish: Wish) -> Tag:
 
 
 def _title(status: Document, now: datetime) -> str:
+    if not status["sites"]:
+        return table.no_sites(status)
     troubled = sum(_state(site, now)[0] != "good" for site in status["sites"])
     return f"{troubled} of {len(status['sites'])} sites need a look" if troubled else "All is well"
 

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from appliance.config import NO_SITE
 from appliance.errors import ApplianceError
 
 Document = dict[str, Any]
@@ -26,8 +27,7 @@ def view(status: Document) -> Group:
     """The same, to be printed."""
     now = datetime.fromisoformat(status["now"])
     if not status["sites"]:
-        nothing = "No site has been looked at yet." if status["running"] else "No site is known."
-        return Group(_head(status), Text(nothing))
+        return Group(_head(status), Text(no_sites(status)), *(Text(line, style="red") for line in _reload(status)))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("SITE", "CERTIFICATE", "EXPIRES", "NEXT", "UPSTREAMS"):
         table.add_column(title, overflow="fold")
@@ -40,6 +40,14 @@ def view(status: Document) -> Group:
     ]
     complaints = [Text(complaint, style="red") for complaint in (*status.get("complaints", ()), *_reload(status))]
     return Group(_head(status), table, *below, *complaints)
+
+
+def no_sites(status: Document) -> str:
+    """Why there are none to be shown."""
+    told = status.get("configuration")
+    if told and not told["sites"]:
+        return NO_SITE.format(file=told["file"])
+    return "No site has been looked at yet." if status["running"] else "No site is known."
 
 
 def _reload(status: Document) -> list[str]:

@@ -93,6 +93,23 @@ def refused(appliance: Appliance, name: str) -> bool:
     return False
 
 
+def test_the_first_site(appliance: Appliance) -> None:
+    """An empty configuration runs and says what is missing; a reload brings its first site, and none takes it away."""
+    appliance.configure([], UNREACHABLE)
+    with Backend() as backend, appliance:
+        appliance.wait_for(lambda: "no site is configured yet: add a [[site]] to" in appliance.output())
+        assert status(appliance)["configuration"]["sites"] == 0
+        assert f"add a [[site]] to {appliance.config}" in command("status", "--config", str(appliance.config)).stdout
+        assert refused(appliance, "one.test")
+        appliance.configure([(["one.test"], f"http://127.0.0.1:{backend.port}")], UNREACHABLE)
+        assert reload(appliance)["added"] == ["one.test"]
+        assert body_of(appliance, "one.test") == (200, b"ok")
+        appliance.config.write_text("")
+        with pytest.raises(CommandFailedError, match="there is none left"):
+            reload(appliance)
+        assert body_of(appliance, "one.test") == (200, b"ok")
+
+
 def test_nobody_notices(appliance: Appliance, application: Application) -> None:
     """200 WebSockets, keep-alive clients and new ones, over 20 reloads that add, change and remove other sites."""
     with Backend() as other:

@@ -361,12 +361,16 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_an_empty_file(tmp_path: Path) -> None:
-    """It lacks what has no default, and the messages say what that is for."""
-    agreement, site = mistakes(written(tmp_path, ""))
+    """It is good: there are no sites yet, and no CA that terms of service would have to be agreed with."""
+    assert load(written(tmp_path, "")) == Configuration(())
+
+
+def test_the_first_site(tmp_path: Path) -> None:
+    """It takes an agreement, which the message explains, beside whatever is wrong with the site."""
+    agreement, upstream = mistakes(written(tmp_path, '[[site]]\nnames = ["a.example"]'))[::-1]
     assert agreement.path == "acme"
     assert "agree_tos = true" in agreement.message
-    assert site.path == "site"
-    assert "[[site]]" in site.message
+    assert upstream.path == "site[0]"
 
 
 def test_agreement_is_needed(tmp_path: Path) -> None:

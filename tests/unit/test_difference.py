@@ -29,6 +29,13 @@ def test_nothing() -> None:
     assert str(compare(BEFORE, again)) == "nothing has changed"
 
 
+def test_not_all_sites_go() -> None:
+    """A file that was cut to nothing is no wish; the first site to come is one."""
+    (mistake,) = compare(BEFORE, Configuration(())).refused
+    assert (mistake.path, "none left" in mistake.message) == ("site", True)
+    assert compare(Configuration(()), BEFORE) == Difference(added=("a.test", "b.test"))
+
+
 def test_the_order_of_sites_is_nothing() -> None:
     """Sites are known by their names."""
     assert compare(BEFORE, Configuration((site("b.test"), site("a.test")))) == Difference()

@@ -57,6 +57,13 @@ def test_a_misspelt_key_is_not_missing_as_well() -> None:
     assert read(table, {"upsteam": 1}) == ["upsteam: is not known here: did you mean upstream?"]
 
 
+def test_a_key_that_another_one_needs() -> None:
+    """It may be left out without that."""
+    table = Table({"x": number, "y": number}, dict, required={"y": "goes with x"}, only_with={"y": "x"})
+    assert read(table, {}) == {}
+    assert read(table, {"x": 1}) == ["y: is missing: goes with x"]
+
+
 def test_a_key_below_the_wrong_header_is_sent_home() -> None:
     """The most common slip in TOML: a key after a header belongs to that header's table."""
     inner = Table({"x": number, "deeper": Table({"z": number}, dict)}, dict)

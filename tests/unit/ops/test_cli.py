@@ -53,6 +53,14 @@ def test_several_sites_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"{file}: good, 2 sites" in capsys.readouterr().out
 
 
+def test_check_without_sites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is good, but does nothing, says what to do."""
+    file = tmp_path / "appliance.toml"
+    file.write_text("")
+    assert main(["check", str(file)]) == 0
+    assert f"good, but no site is configured yet: add a [[site]] to {file}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [[], ["chekc"], ["check", "a", "b"]])
 def test_bad_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Status 2, with the usage."""

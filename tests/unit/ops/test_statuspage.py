@@ -231,6 +231,14 @@ def test_many_sites() -> None:
     assert 'http-equiv="refresh"' not in shown(status, still=True)
 
 
+def test_no_sites() -> None:
+    """Not all is well, then: it says what is missing, where nothing is configured."""
+    status = told()
+    assert "No site has been looked at yet" in page(render(status, Offer(), Wish())).decode()
+    status["configuration"] = {"file": "/etc/appliance.toml", "error": "", "sites": 0}
+    assert "add a [[site]] to /etc/appliance.toml" in page(render(status, Offer(), Wish())).decode()
+
+
 def test_without_figures() -> None:
     """Before anything was counted."""
     assert "<figure" not in shown(told(GOOD, extra=Extra([Address("/", "http://a", "in")])))
