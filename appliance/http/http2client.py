@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from appliance.http.http2bounds import FRAME, Patience
-from appliance.http.http2credit import STREAM_WINDOW
 from appliance.http.http2engine import Engine
 from appliance.http.http2flow import FlowStream
 from appliance.http.http2frames import (
@@ -29,6 +28,9 @@ from appliance.http.message import Fields, ResponseHead
 
 STREAMS = 100
 """The most that are open at once on one connection, whatever the peer allows."""
+
+ANSWER_WINDOW = 64 * 1024
+"""What of an answer may wait for its client: a read's worth, as over HTTP/1.1. Clients may have many that wait."""
 
 _HEADROOM = 64 * 1024
 """A header that is too large costs its stream, up to so many bytes more; then the connection."""
@@ -73,6 +75,7 @@ class ClientEngine(Engine):
 
     __slots__ = ("_headed", "_leaving", "_reader", "_tell_closed")
 
+    stream_window = ANSWER_WINDOW
     reset_points = FRAME  # they are our streams: a peer that resets them saves itself work, not us
 
     def __init__(
@@ -92,8 +95,8 @@ class ClientEngine(Engine):
         self._headed: list[ClientStream] = []
         self._reader = BlockReader(read_response, most)
         self.last_stream = -1
-        window = STREAMS * STREAM_WINDOW  # never the one that holds a stream up because others are slow
-        self.greet({ENABLE_PUSH: 0, INITIAL_WINDOW_SIZE: STREAM_WINDOW, MAX_HEADER_LIST_SIZE: LIST_BYTES}, window)
+        window = STREAMS * ANSWER_WINDOW  # never the one that holds a stream up because others are slow
+        self.greet({ENABLE_PUSH: 0, INITIAL_WINDOW_SIZE: ANSWER_WINDOW, MAX_HEADER_LIST_SIZE: LIST_BYTES}, window)
 
     @property
     def room(self) -> int:
@@ -106,7 +109,7 @@ class ClientEngine(Engine):
         """Begin a stream; ``fields`` are all there is if ``ended``."""
         stream.id = self.last_stream = self.last_stream + 2
         stream.send_window = self.sender.initial_window
-        stream.receive_window = STREAM_WINDOW
+        stream.receive_window = ANSWER_WINDOW
         self.streams[stream.id] = stream
         self.send_headers(stream, fields, ended)
 

@@ -12,18 +12,19 @@ from appliance.http.http2frames import (
 )
 
 STREAM_WINDOW = 256 * 1024
-"""What a peer may send on a stream before it is taken: the most that one transfer holds in memory."""
+"""What a client may send on a stream before it is taken: the most that one upload holds in memory."""
 CONNECTION_WINDOW = 1024 * 1024
-"""The same for all streams of a client together: some that are slow leave room for the others."""
+"""The same for all its streams together: some that are slow leave room for the others."""
 
 
 class Credit:
     """The windows of one connection and its streams. WINDOW_UPDATE goes out when half of a window was used."""
 
-    __slots__ = ("_consumed", "_output", "_window")
+    __slots__ = ("_consumed", "_output", "_stream_window", "_window")
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, stream_window: int) -> None:
         self._output = output
+        self._stream_window = stream_window
         self._window = WINDOW_BYTES
         self._consumed = 0
 
@@ -50,7 +51,7 @@ class Credit:
         self.returned(size)
         if not stream.remote_closed:
             stream.consumed += size
-            if stream.consumed >= STREAM_WINDOW // 2:
+            if stream.consumed >= self._stream_window // 2:
                 self._output.emit(window_update(stream.id, stream.consumed))
                 stream.receive_window += stream.consumed
                 stream.consumed = 0

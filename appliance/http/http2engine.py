@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from appliance.http.http2blocks import Block
 from appliance.http.http2bounds import FRAME, RESET, SERVED, SETTINGS_FRAME, Patience
-from appliance.http.http2credit import Credit
+from appliance.http.http2credit import STREAM_WINDOW, Credit
 from appliance.http.http2flow import FlowStream, Sender
 from appliance.http.http2frames import (
     ACK,
@@ -86,6 +86,8 @@ class Engine(ABC):
         "streams",
     )
 
+    stream_window = STREAM_WINDOW
+    """What a peer may send on a stream before it is taken."""
     reset_points = RESET
     """What a peer pays for the reset of a stream."""
 
@@ -101,7 +103,7 @@ class Engine(ABC):
         self._output_bytes = 0
         self._writer = BlockWriter()
         self.sender = Sender(self, patience, self.local_ended)
-        self._credit = Credit(self)
+        self._credit = Credit(self, self.stream_window)
         self.streams: dict[int, Any] = {}
         """Those that are not closed, by id: subclasses of FlowStream."""
         self.last_stream = 0

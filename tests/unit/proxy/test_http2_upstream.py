@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from appliance.config import Backend, HealthCheck, Timeouts
-from appliance.http.http2client import STREAMS
-from appliance.http.http2credit import STREAM_WINDOW
+from appliance.http.http2client import ANSWER_WINDOW, STREAMS
 from appliance.proxy.healthcheck import HealthChecks
 from appliance.proxy.http2pool import Http2Pool
 from tests.support.http2 import (
@@ -78,7 +77,7 @@ class TestMessages:
             client.send(b"GET /a?b HTTP/1.1\r\nHost: example.com\r\nX-One: 1\r\nTE: trailers\r\nConnection: TE\r\n\r\n")
             app = application(made)
             assert app.greeting[0] == "SETTINGS 0"
-            assert app.frames.settings == {2: 0, 4: STREAM_WINDOW, 6: 65536}
+            assert app.frames.settings == {2: 0, 4: ANSWER_WINDOW, 6: 65536}
             assert app.acknowledged == ["SETTINGS 0 ack", "HEADERS 1 /a?b end"]
             fields = app.frames.fields[1][0]
             pseudo = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"example.com"), (b":path", b"/a?b")]
@@ -462,12 +461,12 @@ class TestFlow:
             app = application(made)
             app.ask(headers(1, OK, False), data(1, b"x" * 1001))
             client.read()
-            body = b"0123456789abcdef" * (STREAM_WINDOW // 16)
-            app.ask(*(data(1, body[at : at + 16384]) for at in range(0, STREAM_WINDOW - 16384, 16384)))
+            body = b"0123456789abcdef" * (ANSWER_WINDOW // 16)
+            app.ask(*(data(1, body[at : at + 16384]) for at in range(0, ANSWER_WINDOW - 16384, 16384)))
             assert 1 not in app.frames.credit
             client.ask(settings((4, 10**6)) + window_update(0, 10**6))
             assert app.read()[0].startswith("WINDOW_UPDATE 1")
-            assert len(client.frames.bodies[1]) == 1001 + STREAM_WINDOW - 16384
+            assert len(client.frames.bodies[1]) == 1001 + ANSWER_WINDOW - 16384
 
     def test_others_go_on(self) -> None:
         """Clients that do not take their answers hold nobody else up."""
@@ -477,7 +476,7 @@ class TestFlow:
             client.send(b"".join(headers(stream) for stream in slow))
             app = application(made)
             for stream in slow:
-                app.ask(headers(stream, OK, False), *(data(stream, b"x" * 16384) for _ in range(15)))
+                app.ask(headers(stream, OK, False), *(data(stream, b"x" * 16384) for _ in range(4)))
             other = made.client()
             other.send(REQUEST % 1)
             app.ask(headers(41, OK, False), data(41, b"y" * 16384, end=True))
