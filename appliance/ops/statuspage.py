@@ -21,7 +21,7 @@ from appliance.ops.statusstyle import STYLE
 from appliance.ops.table import duration
 
 REFRESH = 10
-"""Seconds until the page is loaded again."""
+"""Seconds until the page is loaded again, with few sites; a second more for every ten."""
 PER_PAGE = 50
 """Sites."""
 
@@ -64,7 +64,7 @@ def render(status: Document, offer: Offer, wish: Wish) -> Tag:
     chosen = sorted(status["sites"], key=lambda site: _urgency(site, scene.now))
     pages = max(1, -(-len(chosen) // PER_PAGE))
     page = min(max(1, wish.page), pages)
-    refresh = None if wish.still else el("meta", http_equiv="refresh", content=str(REFRESH))
+    refresh = None if wish.still else el("meta", http_equiv="refresh", content=str(_refresh(status)))
     return el(
         "html",
         el(
@@ -87,10 +87,14 @@ def render(status: Document, offer: Offer, wish: Wish) -> Tag:
                 [_site(scene, site) for site in chosen[(page - 1) * PER_PAGE : page * PER_PAGE]],
                 _pages(page, pages, wish),
             ),
-            _footer(page, wish),
+            _footer(status, page, wish),
         ),
         lang="en",
     )
+
+
+def _refresh(status: Document) -> int:
+    return REFRESH + len(status["sites"]) // 10
 
 
 def _title(status: Document, now: datetime) -> str:
@@ -112,6 +116,8 @@ def _state(site: Document, now: datetime) -> tuple[str, str]:
         return ("warn", "being certified") if site["under_way"] else ("bad", "no certificate")
     if datetime.fromisoformat(certificate["not_after"]) <= now:
         return "bad", "certificate expired"
+    if site.get("maintenance"):
+        return "warn", "in maintenance"
     if any(upstream["state"] == "out" for upstream in site["upstreams"]):
         out = all(upstream["state"] == "out" for upstream in site["upstreams"])
         return ("bad", "application down") if out else ("warn", "an address is down")
@@ -414,10 +420,10 @@ def _pages(page: int, pages: int, wish: Wish) -> Tag | None:
     return el("nav", "Page ", [[link, " "] for link in links], class_="bar", aria_label="Pages")
 
 
-def _footer(page: int, wish: Wish) -> Tag:
+def _footer(status: Document, page: int, wish: Wish) -> Tag:
     here = f"page={page}"
     link = el("a", "go on", href=f"/?{here}") if wish.still else el("a", "hold it", href=f"/?{here}&still")
-    what = "This page stands still: " if wish.still else f"Loaded again every {REFRESH} seconds: "
+    what = "This page stands still: " if wish.still else f"Loaded again every {_refresh(status)} seconds: "
     return el(
         "footer",
         el(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance import __version__
+from appliance.ops import cli
 from appliance.ops.cli import main
 
 GOOD = """\
@@ -107,3 +108,15 @@ def test_check_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["check", str(file), "--json"]) == 2
     answer = json.loads(capsys.readouterr().out)
     assert (answer["status"], answer["mistakes"][0]["path"], answer["mistakes"][0]["line"]) == (2, "acme.agree_tos", 1)
+
+
+def test_the_manual_has_every_command_and_option() -> None:
+    """In ``docs/commands.rst``, as the parser has them."""
+    text = (Path(__file__).parents[3] / "docs" / "commands.rst").read_text()
+    commands = next(action.choices for action in cli._parser()._actions if action.dest == "command" or action.choices)
+    assert commands is not None
+    for name, parser in dict(commands).items():
+        assert f"appliance {name}" in text or f"``{name}``" in text, name
+        for action in parser._actions:
+            for option in action.option_strings:
+                assert option in ("-h", "--help") or f"``{option}" in text, f"{name} {option}"
