@@ -330,7 +330,7 @@ def _applications(site: Document) -> Tag:
 def _upstream(upstream: Document, *place: str) -> Tag:
     traffic = upstream["traffic"] or {"rate": None, "p50": None, "p95": None}
     out = upstream["state"] == "out"
-    state = f"out: {upstream['reason']}" if out else upstream["state"] or "not known"
+    state = upstream["state"] or "not known"  # the reason stands above, among the troubles
 
     def figure(label: str, value: float | None, shown: str, *key: str) -> Tag:
         return el("td", number(value, shown, *place, *key), class_="n", data_label=label)
@@ -339,7 +339,7 @@ def _upstream(upstream: Document, *place: str) -> Tag:
         "tr",
         el("td", upstream["path"]),
         el("td", upstream["address"], class_="wide"),
-        el("td", el("span", state, class_=f"state {'bad' if out else 'good'}"), class_="wide" if out else None),
+        el("td", el("span", state, class_=f"state {'bad' if out else 'good'}")),
         figure("req/s", traffic["rate"], "" if traffic["rate"] is None else _rate(traffic["rate"]), "traffic", "rate"),
         figure("p50", traffic["p50"], duration(traffic["p50"]), "traffic", "p50"),
         figure("p95", traffic["p95"], duration(traffic["p95"]), "traffic", "p95"),
