@@ -200,7 +200,7 @@ def build(
     configured = Configured(configuration, parts)
     reloading = Reloading(source, configured.change, now, defer, watch.reloaded)
     operating.reload_by(reloading)
-    watch.add_status_page(operating.status, operating.commands)
+    watch.add_status_page(operating.commands)
     draining = Draining(reactor, [http.clients, https.clients])
     appliance = Appliance(
         certificates,

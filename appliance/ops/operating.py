@@ -170,11 +170,6 @@ class Operating(MultiService):
             if upstream is not None:
                 yield route.path, upstream
 
-    def status(self) -> Document:
-        """See ``Operations.status``; only once attached."""
-        assert self.operations is not None
-        return self.operations.status()
-
     def _reloads(self) -> Document | None:
         if self._reloading is None:
             return None

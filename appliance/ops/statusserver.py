@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from urllib.parse import parse_qs
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 
 from appliance.ops.buttons import NotPressedError, Panel, is_same_origin
+from appliance.ops.control import Command
 from appliance.ops.markup import el, page
 from appliance.ops.metricsserver import is_local
 from appliance.ops.status import Document
@@ -19,68 +22,94 @@ from appliance.ops.statusstyle import POLICY, STYLE
 MAX_FORM = 4096
 """Bytes of what is posted."""
 
-Status = Callable[[], Document]
-
 _log = Logger()
 
 
-class StatusPage(Resource):
-    """``/``."""
+class _Page(Resource):
+    """What the pages have in common: they need the status, which takes a while where there are thousands of sites."""
 
     isLeaf = True
 
-    def __init__(self, status: Status, panel: Panel) -> None:
+    def __init__(self, commands: Mapping[str, Command], panel: Panel) -> None:
+        """``commands`` has ``status``."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._status = status
+        self._commands = commands
         self._panel = panel
 
-    def render_GET(self, request: Request) -> bytes:
-        """See Resource."""
+    def render(self, request: Request) -> int:
+        """See Resource; which methods there are, the listener has seen to."""
         _allow_style(request)
+        gone: list[Failure] = []
+        request.notifyFinish().addErrback(gone.append)
+        answering = Deferred.fromCoroutine(self._answer(request))
+        answering.addErrback(_failed, request)
+        answering.addCallback(lambda content: None if gone else _send(request, content))
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Request) -> bytes:
+        raise NotImplementedError
+
+    async def _status(self) -> Document:
+        told = self._commands["status"].call({})
+        return dict(told if isinstance(told, Mapping) else await told)
+
+
+class StatusPage(_Page):
+    """``/``."""
+
+    async def _answer(self, request: Request) -> bytes:
         panel = self._panel
         why = "" if panel.enabled else "Buttons are switched off: [metrics] buttons = false."
         offer = Offer(panel.of_service(), panel.of_site, panel.token, panel.outcomes, why)
-        return page(render(self._status(), offer, _wish(request)))
+        return page(render(await self._status(), offer, _wish(request)))
 
 
-class Press(Resource):
+class Press(_Page):
     """``/press``: what the buttons post to. Whoever was refused is told why, and nothing was done."""
 
-    isLeaf = True
     methods = (b"POST",)
 
-    def __init__(self, status: Status, panel: Panel) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._status = status
-        self._panel = panel
-
-    def render_POST(self, request: Request) -> bytes:
-        """See Resource."""
+    async def _answer(self, request: Request) -> bytes:
         try:
-            self._press(request)
+            key, token = _form(request)
+            self._panel.press(await self._status(), key, token)
         except NotPressedError as error:
             request.setResponseCode(403)
-            _allow_style(request)
             _log.warn("a press on the status page was refused: {error}", error=error)
-            return _refusal(str(error))
+            return _refusal("Nothing was done", str(error))
         request.setResponseCode(303)
         request.setHeader(b"Location", b"/")
         return b""
 
-    def _press(self, request: Request) -> None:
-        host, origin, site = (request.getHeader(name) for name in ("host", "origin", "sec-fetch-site"))
-        if not is_local((host or "").encode("latin-1")) or not is_same_origin(origin, host or "", site):
-            raise NotPressedError("This was not sent by the status page itself.")
-        assert request.content is not None
-        content = request.content.read(MAX_FORM + 1)
-        kind = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
-        if kind != "application/x-www-form-urlencoded" or len(content) > MAX_FORM:
-            raise NotPressedError("This is no form of the status page.")
-        try:
-            form = parse_qs(content.decode("utf-8", "replace"), max_num_fields=8)
-        except ValueError as error:
-            raise NotPressedError("This is no form of the status page.") from error
-        self._panel.press(self._status(), form.get("button", [""])[0], form.get("token", [""])[0])
+
+def _form(request: Request) -> tuple[str, str]:
+    """The button's key and its token, of a form that is ours. Raises NotPressedError."""
+    host, origin, site = (request.getHeader(name) for name in ("host", "origin", "sec-fetch-site"))
+    if not is_local((host or "").encode("latin-1")) or not is_same_origin(origin, host or "", site):
+        raise NotPressedError("This was not sent by the status page itself.")
+    assert request.content is not None
+    content = request.content.read(MAX_FORM + 1)
+    kind = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded" or len(content) > MAX_FORM:
+        raise NotPressedError("This is no form of the status page.")
+    try:
+        form = parse_qs(content.decode("utf-8", "replace"), max_num_fields=8)
+    except ValueError as error:
+        raise NotPressedError("This is no form of the status page.") from error
+    return form.get("button", [""])[0], form.get("token", [""])[0]
+
+
+def _failed(failure: Failure, request: Request) -> bytes:
+    _log.failure("unexpected error in the status page", failure)
+    request.setResponseCode(500)
+    return _refusal("The page could not be made", "The service's log says why.")
+
+
+def _send(request: Request, content: bytes) -> None:
+    request.setHeader(b"Content-Length", str(len(content)).encode("ascii"))
+    if request.method != b"HEAD":
+        request.write(content)
+    request.finish()
 
 
 def _allow_style(request: Request) -> None:
@@ -98,14 +127,12 @@ def _wish(request: Request) -> Wish:
     return Wish(int(number) if number.isdigit() and len(number) < 6 else 1, b"still" in request.args)
 
 
-def _refusal(why: str) -> bytes:
+def _refusal(what: str, why: str) -> bytes:
     body = el(
         "main",
-        el("h1", "Nothing was done"),
+        el("h1", what),
         el("p", why),
         el("p", el("a", "To the status page", href="/")),
         class_="card",
     )
-    return page(
-        el("html", el("head", el("title", "Nothing was done"), el("style", STYLE)), el("body", body), lang="en")
-    )
+    return page(el("html", el("head", el("title", what), el("style", STYLE)), el("body", body), lang="en"))

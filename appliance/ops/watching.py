@@ -27,7 +27,6 @@ from appliance.ops.metricscounts import Counts
 from appliance.ops.metricsserver import InnerListener, MetricsPage
 from appliance.ops.metricssurvey import Renewals, Survey
 from appliance.ops.observer import RequestObserver
-from appliance.ops.status import Document
 from appliance.ops.statusserver import Press, StatusPage
 from appliance.ops.traffic import TICK, Traffic
 from appliance.opsconfig import AccessLog as AccessLogSettings
@@ -110,13 +109,13 @@ class Watch(MultiService):
             self.sources.upstreams = upstreams
             self.sources.refused = refused
 
-    def add_status_page(self, status: Callable[[], Document], commands: Mapping[str, Command]) -> None:
-        """Have the status page beside the metrics: ``status`` makes its document, ``commands`` are for its buttons."""
+    def add_status_page(self, commands: Mapping[str, Command]) -> None:
+        """Have the status page beside the metrics: ``status`` among the commands makes its document."""
         settings = self._settings
         if self.listener is not None and settings is not None and not settings.public:
             panel = Panel(self._reactor, self._now, commands, settings.buttons)
-            self.listener.add(b"", StatusPage(status, panel))
-            self.listener.add(b"press", Press(status, panel))
+            self.listener.add(b"", StatusPage(commands, panel))
+            self.listener.add(b"press", Press(commands, panel))
 
     def add_clients(self, name: str, clients: Clients) -> None:
         """Say who knows the connections of one kind of listener, ``http`` or ``https``."""

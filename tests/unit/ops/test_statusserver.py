@@ -30,17 +30,21 @@ class PageTests(TestCase):
 
         self.reactor: Any = reactor
         self.done: list[Arguments] = []
-        panel = Panel(self.reactor, lambda: NOW, {"renew": Command(self.renew)}, True)
+        self.broken = False
+        commands = {"renew": Command(self.renew), "status": Command(self.status, acts=False)}
+        panel = Panel(self.reactor, lambda: NOW, commands, True)
         self.listener = InnerListener(self.reactor, ["tcp:0:interface=127.0.0.1"], {}, False)
-        self.listener.add(b"", StatusPage(self.status, panel))
-        self.listener.add(b"press", Press(self.status, panel))
+        self.listener.add(b"", StatusPage(commands, panel))
+        self.listener.add(b"press", Press(commands, panel))
         self.listener.startService()
         self.addCleanup(self.listener.stopService)
         host: Any = self.listener.ports[0].getHost()
         self.host = f"127.0.0.1:{host.port}"
         self.address = ("127.0.0.1", host.port)
 
-    def status(self) -> Document:
+    def status(self, arguments: Arguments) -> Document:
+        if self.broken:
+            raise ValueError("broken")
         report = MadeReport(serving=make_certificate(["one.test"]))
         return document([report], NOW, running=True, pid=1, started=NOW.isoformat(), state_dir="/", traffic=None)
 
@@ -126,5 +130,21 @@ class PageTests(TestCase):
             ):
                 assert answer.startswith(f"HTTP/1.1 {status}"), answer
             assert self.done == []
+
+        return Deferred.fromCoroutine(go())
+
+    def test_what_nobody_foresaw(self) -> Deferred[None]:
+        """Is logged, and the page says so without a word of it; whoever asks for the head only gets that."""
+
+        async def go() -> None:
+            request = f"HEAD / HTTP/1.1\r\nHost: {self.host}\r\nConnection: close\r\n\r\n"
+            head: bytes = await deferToThread(ask, self.address, request.encode())
+            assert head.startswith(b"HTTP/1.1 200")
+            assert head.endswith(b"\r\n\r\n")
+            self.broken = True
+            answer = await self.get()
+            assert answer.startswith("HTTP/1.1 500")
+            assert "ValueError" not in answer
+            assert len(self.flushLoggedErrors(ValueError)) == 1
 
         return Deferred.fromCoroutine(go())
