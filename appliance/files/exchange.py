@@ -33,12 +33,19 @@ class Source(Protocol):
 class FileExchange:
     """See serving.Exchange. It owns the file's descriptor."""
 
-    __slots__ = ("_at_work", "_descriptor", "_downstream", "_gone", "_head", "_paused", "_pieces", "_source")
+    __slots__ = ("_at_work", "_broken", "_descriptor", "_downstream", "_gone", "_head", "_paused", "_pieces", "_source")
 
     def __init__(
-        self, downstream: Downstream, head: ResponseHead, descriptor: int, pieces: Pieces, source: Source
+        self,
+        downstream: Downstream,
+        head: ResponseHead,
+        descriptor: int,
+        pieces: Pieces,
+        source: Source,
+        broken: Callable[[], None],
     ) -> None:
-        """``pieces`` are not empty, nor is one of them."""
+        """``pieces`` are not empty, nor is one of them; ``broken`` is told if the file has not what they promise."""
+        self._broken = broken
         self._downstream = downstream
         self._head = head
         self._descriptor = descriptor
@@ -108,6 +115,7 @@ class FileExchange:
         """Pass on the beginning of what is left; False when that was the end, this way or another."""
         if not data:  # the file is shorter than it was
             self._close()
+            self._broken()
             self._downstream.fail(500)
             return False
         piece = self._pieces.popleft()

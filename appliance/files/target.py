@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.logger import Logger
@@ -96,18 +97,35 @@ class Files:
             connection.fail(refusal.status, fields=refusal.fields)
             return None
         if pieces:
-            return FileExchange(connection, head, descriptor, pieces, self._source)
+            return FileExchange(connection, head, descriptor, pieces, self._source, partial(self._broken, request))
         os.close(descriptor)
         connection.send_head(head)
         connection.end()
         return None
 
-    def _report(self, error: OSError) -> None:
+    def _broken(self, request: RequestHead) -> None:
+        """A file has not given what it had."""
+        if request.record is not None:
+            request.record.fault = "file"
+        if self._may_log():
+            self.log.warn(
+                "{name}: {path}: the file became shorter, or could not be read, while it was sent, so the client's"
+                " connection was broken off. Replace files by renaming others into their place",
+                name=self.name,
+                path=request.path.decode("ascii"),
+            )
+
+    def _may_log(self) -> bool:
         """At most a line a second, so that a lost folder does not fill the disk."""
         now = self._seconds()
         if now - self._logged_at < _LOG_SECONDS:
-            return
+            return False
         self._logged_at = now
+        return True
+
+    def _report(self, error: OSError) -> None:
+        if not self._may_log():
+            return
         name = os.fsdecode(error.filename) if error.filename is not None else "a file"
         self.log.warn(
             "{name}: {file} cannot be opened: {reason}. The user that the service runs as must be able to read files"

@@ -14,6 +14,8 @@ from twisted.logger import Logger, formatEvent
 from appliance.files import exchange, target, tree
 from appliance.files.ranges import Span
 from appliance.http.message import ResponseHead
+from appliance.http.record import Record
+from appliance.ops.observer import RequestObserver
 from tests.support.folders import Folder, descriptors
 from tests.support.proxying import Proxy, proxy, read_responses
 from tests.support.transports import RESET
@@ -147,8 +149,12 @@ def test_in_threads(network: Proxy, root: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [False, True])
-def test_truncated(network: Proxy, root: Path, threads: bool) -> None:
-    """A file that got shorter breaks the connection: what was sent must not look complete."""
+def test_truncated(network: Proxy, root: Path, monkeypatch: pytest.MonkeyPatch, threads: bool) -> None:
+    """A file that got shorter breaks the connection: what was sent must not look complete. The operator hears of it."""
+    told: list[str] = []
+    monkeypatch.setattr(target.Files, "log", Logger(observer=lambda event: told.append(str(formatEvent(event)))))
+    kept: list[Record] = []
+    network.observer = RequestObserver(kept.extend, batch=1)
     folder = Folder(network, root)
     client = network.client()
     client.capacity = 10_000
@@ -163,6 +169,14 @@ def test_truncated(network: Proxy, root: Path, threads: bool) -> None:
             folder.threads.work()
         network.network.settle()
     assert read_responses(received, [b"GET"], True)[0][3] is False
+    assert [record.fault for record in kept] == ["file"]
+    (line,) = told
+    assert line.startswith("example.com/static: /static/large: the file became shorter")
+
+
+def never() -> None:
+    """Nothing is wrong with the file."""
+    raise AssertionError
 
 
 def test_disk_that_fails(network: Proxy, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +254,7 @@ def test_client_that_leaves_while_it_is_sent_to(network: Proxy, root: Path, thre
     client: Any = Client(lambda: sending.client_lost())
     head = ResponseHead(200, b"OK")
     descriptor = os.open(root / "large", os.O_RDONLY)
-    sending = exchange.FileExchange(client, head, descriptor, [Span(0, len(LARGE))], folder.reading)
+    sending = exchange.FileExchange(client, head, descriptor, [Span(0, len(LARGE))], folder.reading, never)
     sending.start()
     if threads:
         sending.resume()
@@ -256,7 +270,7 @@ def test_client_that_leaves_twice(network: Proxy, root: Path) -> None:
     client: Any = Client(lambda: None)
     descriptor = os.open(root / "large", os.O_RDONLY)
     sending = exchange.FileExchange(
-        client, ResponseHead(200, b"OK"), descriptor, [Span(0, 1)], Folder(network, root).reading
+        client, ResponseHead(200, b"OK"), descriptor, [Span(0, 1)], Folder(network, root).reading, never
     )
     sending.pause()
     sending.start()
@@ -272,7 +286,9 @@ def test_resumed_while_it_sends(network: Proxy, root: Path) -> None:
     folder = Folder(network, root)
     client: Any = Client(lambda: sending.resume())
     descriptor = os.open(root / "large", os.O_RDONLY)
-    sending = exchange.FileExchange(client, ResponseHead(200, b"OK"), descriptor, [Span(0, len(LARGE))], folder.reading)
+    sending = exchange.FileExchange(
+        client, ResponseHead(200, b"OK"), descriptor, [Span(0, len(LARGE))], folder.reading, never
+    )
     sending.start()
     network.network.settle()
     assert client.body == LARGE
