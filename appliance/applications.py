@@ -85,6 +85,9 @@ class Applications(MultiService):
         self.upstreams = {place: application.upstream for place, application in prepared.items()}
         kept = {id(application.upstream) for application in prepared.values()}
         running = {id(check) for application in prepared.values() for check in application.checks}
+        for place, application in prepared.items():
+            if place in before and before[place].upstream is not application.upstream:
+                application.upstream.take_over(before[place].upstream)
         for application in before.values():
             for check in application.checks:
                 if id(check) not in running:

@@ -226,6 +226,19 @@ class Member:
             )
         self._owner.changed()
 
+    # --- another configuration ---
+
+    def take_over(self, before: Member) -> None:
+        """Go on with what is known of the address by the member whose place this takes: it is asked no sooner."""
+        self._passing, self._misses = before._passing, before._misses
+        if before._health.state != IN and before._passive == self._passive:
+            self._health = before._health
+            self._cool_down()
+        if before.refusal is not None and not before.accepting:
+            self.refused(before.refusal, 0.0 if before.refuses_quickly else _QUICKLY)
+            self.refusing_since = before.refusing_since
+        self._owner.changed()
+
     # --- the end ---
 
     def stop(self) -> None:

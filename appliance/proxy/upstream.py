@@ -231,6 +231,13 @@ class Upstream:
         for member in self.members:
             member.checked("")
 
+    def take_over(self, before: Upstream) -> None:
+        """Take another one's place, with what is known of the addresses that both have."""
+        known = {member.pool.address: member for member in before.members}
+        for member in self.members:
+            if member.pool.address in known:
+                member.take_over(known[member.pool.address])
+
     # --- the end ---
 
     def close(self) -> None:

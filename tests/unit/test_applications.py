@@ -9,9 +9,9 @@ import pytest
 from attrs import evolve
 
 from appliance.applications import Applications
-from appliance.config import Backend, HealthCheck, Route, Site, Timeouts, UpstreamAddress
+from appliance.config import Backend, HealthCheck, PassiveCheck, Route, Site, Timeouts, UpstreamAddress
 from appliance.deadlines import Deadlines
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, UpstreamError
 from appliance.proxy.upstream import Upstream
 from tests.support.certificates import shared_authority
 from tests.support.transports import Network
@@ -98,6 +98,41 @@ def test_health_checks(made: Made) -> None:
     assert made.apply(site()) is before
     assert made.checks == []
     assert before.members[0].healthy
+
+
+def two(balance: str, **backend: object) -> Site:
+    """A site with two addresses."""
+    addresses = UpstreamAddress("127.0.0.1", 8000), UpstreamAddress("127.0.0.1", 8001)
+    return Site(("a.test",), (Route("/", addresses, backend=Backend(balance, **backend)),))  # type: ignore[arg-type]
+
+
+def test_what_is_known_of_addresses(made: Made) -> None:
+    """Is known of them in the upstream that takes the old one's place."""
+    check = HealthCheck("/health")
+    before = made.apply(two("round_robin", health_check=check))
+    for _ in range(2):
+        before.members[1].checked("ill")
+    after = made.apply(two("client_hash", health_check=check))
+    assert after is not before
+    assert [member.healthy for member in after.members] == [True, False]
+    refusal = UpstreamError("connect", "refused")
+    after.members[0].refused(refusal, 0.0)
+    third = made.apply(site(8000, try_for=2.0))
+    assert (third.members[0].accepting, third.members[0].refusal) == (False, refusal)
+    assert third.members[0].refuses_quickly
+
+
+def test_an_address_that_is_out_stays_out(made: Made) -> None:
+    """For its cool-down; where the rules have changed, it is given another chance."""
+    before = made.apply(two("round_robin"))
+    for _ in range(3):
+        before.members[1].failed(UpstreamError("head", "reset"))
+    assert not before.members[1].healthy
+    after = made.apply(two("client_hash"))
+    assert [member.healthy for member in after.members] == [True, False]
+    made.network.pass_time(11)
+    assert after.members[1].on_trial
+    assert made.apply(two("client_hash", passive_check=PassiveCheck(failures=5))).members[1].healthy
 
 
 def test_trusted_certificates(made: Made, tmp_path: Path) -> None:
