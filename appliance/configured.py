@@ -110,10 +110,10 @@ class Configured:
             https = parts.https.prepare(wanted.listen.https)
             try:
                 parts.watch.prepare(wanted)
-            except ApplianceError:
+            except Exception:
                 parts.https.discard(https)
                 raise
-        except ApplianceError:
+        except Exception:
             parts.http.discard(http)
             raise
         return http, https

@@ -44,9 +44,12 @@ class Entrance(Service):
                     listener.startService()
             except ListenError as error:
                 self.discard(prepared)
-                leaving = [each for each in there if each not in endpoints]
-                hint = f"; if that is for {' and '.join(leaving)}, which would be closed, restart it" if leaving else ""
+                leaving = " and ".join(each for each in there if each not in endpoints)
+                hint = f"; if it is the appliance itself, for {leaving}, this change takes a restart" if leaving else ""
                 raise ListenError(f"{error}{hint}") from error
+            except Exception:  # an endpoint of systemd's that is not there, for one
+                self.discard(prepared)
+                raise
             prepared.append(listener)
         return tuple(prepared)
 

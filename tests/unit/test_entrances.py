@@ -79,13 +79,20 @@ def test_nothing_comes_of_it(entrance: Entrance, listening: Listening) -> None:
 def test_one_cannot_be_opened(entrance: Entrance, listening: Listening) -> None:
     """Then those before it are closed again."""
     listening.open.append(4)
-    with pytest.raises(ListenError, match=r"cannot listen on tcp:4: .*; if that is for tcp:2, which would be closed"):
+    with pytest.raises(ListenError, match=r"cannot listen on tcp:4: .* itself, for tcp:2, this"):
         entrance.prepare(["tcp:3", "tcp:4", "tcp:1"])
     assert listening.open == [1, 2, 4]
     with pytest.raises(ListenError) as refused:
         entrance.prepare(["tcp:1", "tcp:2", "tcp:4"])
-    assert "would be closed" not in str(refused.value)
+    assert "the appliance itself" not in str(refused.value)
     listening.open.remove(4)
+
+
+def test_one_that_cannot_even_be_tried(entrance: Entrance, listening: Listening) -> None:
+    """A descriptor that systemd did not pass on."""
+    with pytest.raises(KeyError):
+        entrance.prepare(["tcp:3", "systemd:domain=INET:name=nothing"])
+    assert listening.open == [1, 2]
 
 
 def test_a_port_that_cannot_be_closed(entrance: Entrance, listening: Listening, monkeypatch: Any) -> None:
