@@ -193,6 +193,8 @@ def _build(reactor: ReactorBase, options: Options) -> IService:
     appliance = app.build(reactor, options.configuration, source=options.source)
     _reload_on_signal(reactor, appliance.reloading.reload)
     _reopen_logs_on_signal(reactor, appliance.watch)
+    # The sites stay, too; see _collect_seldom.
+    appliance.renewal.when_loaded().addCallback(lambda _: gc.freeze())
     ending.on_signals(reactor, appliance.draining.hurry)
     return appliance
 

@@ -96,14 +96,16 @@ class Served:
 
     requests: int
     seconds: float
+    latency: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Milliseconds, where wrk was the load: the median, the 99th percentile, the longest."""
 
 
-def run_load(work: Work, port: int, seconds: int, core: int, folder: Path) -> Served:
+def run_load(work: Work, port: int, seconds: int, core: int, folder: Path, concurrency: int = CONCURRENCY) -> Served:
     """Ask a proxy for ``seconds``; raises :exc:`BenchError` if a single answer went wrong."""
     settings = folder / "openssl.cnf"
     settings.write_text(OPENSSL)
     ended = subprocess.run(
-        [*pinned(core), *_command(work, port, seconds)],
+        [*pinned(core), *_command(work, port, seconds, concurrency)],
         env={**os.environ, "OPENSSL_CONF": str(settings)},
         capture_output=True,
         text=True,
@@ -116,18 +118,18 @@ def run_load(work: Work, port: int, seconds: int, core: int, folder: Path) -> Se
     return read_result(ended.stdout, ended.stderr, body)
 
 
-def _command(work: Work, port: int, seconds: int) -> list[str]:
+def _command(work: Work, port: int, seconds: int, concurrency: int) -> list[str]:
     if work.streams:
         return h2load_command(work.path, port, seconds, work.streams)
     if work.reuse is Reuse.NOTHING:
-        return [sys.executable, "-I", str(NEW_CONNECTIONS), str(port), str(seconds), str(CONCURRENCY), HOST, work.path]
+        return [sys.executable, "-I", str(NEW_CONNECTIONS), str(port), str(seconds), str(concurrency), HOST, work.path]
     if work.websocket:
-        return [sys.executable, "-I", str(WEBSOCKETS), str(port), str(seconds), str(CONCURRENCY), HOST, work.path]
+        return [sys.executable, "-I", str(WEBSOCKETS), str(port), str(seconds), str(concurrency), HOST, work.path]
     wrk = find_program("wrk")
     if wrk is None:
         raise BenchError("the load needs wrk: apt-get install wrk")
     close = ["-H", "Connection: close"] if work.reuse is Reuse.SESSION else []
-    shape = ["-t1", f"-c{CONCURRENCY}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]
+    shape = ["-t1", f"-c{concurrency}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]
     upload = ["--", str(UPLOADED)] if work.upload else []
     return [wrk, *shape, *close, f"https://{HOST}:{port}{work.path}", *upload]
 
@@ -142,4 +144,5 @@ def read_result(output: str, errors: str, body: int) -> Served:
         raise BenchError(f"the load saw errors beside {result['requests']} answers: {result['errors']}")
     if not result["requests"] or result["bytes"] < result["requests"] * body:
         raise BenchError(f"the load got {result['bytes']} bytes in {result['requests']} answers")
-    return Served(requests=result["requests"], seconds=result["microseconds"] / 1e6)
+    median, p99, longest = (each / 1000 for each in result.get("latency", (0, 0, 0)))
+    return Served(result["requests"], result["microseconds"] / 1e6, (median, p99, longest))

@@ -245,6 +245,8 @@ https = ["tcp:{port}:interface=127.0.0.1"]
 
 [limits]
 requests_per_connection = 1000000000
+connections = 10000
+connections_per_client = 10000
 
 [acme]
 directory = "https://127.0.0.1:1/directory"

@@ -15,8 +15,9 @@ end
 function done(summary, latency, requests)
    local errors = summary.errors
    io.write(string.format(
-      'RESULT {"requests": %d, "microseconds": %d, "bytes": %d, "errors": ' ..
+      'RESULT {"requests": %d, "microseconds": %d, "bytes": %d, "latency": [%d, %d, %d], "errors": ' ..
       '{"connect": %d, "read": %d, "write": %d, "timeout": %d, "status": %d}}\n',
       summary.requests, summary.duration, summary.bytes,
+      latency:percentile(50), latency:percentile(99), latency.max,
       errors.connect, errors.read, errors.write, errors.timeout, errors.status))
 end

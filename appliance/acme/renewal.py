@@ -31,7 +31,7 @@ from appliance.tls.certificate import Certificate
 
 ORDERS_AT_ONCE = 8
 ASKS_AT_ONCE = 20
-ASK_INTERVAL = timedelta(seconds=0.1)
+ASK_INTERVAL = timedelta(seconds=0.25)
 """Between two sites' first questions to their CA, beyond those: a question costs milliseconds, ours and the CA's."""
 
 ORDER_TIMEOUT = 900.0

@@ -24,7 +24,11 @@ class Responders:
     ) -> None:
         """``default`` is for names that ``by_name`` does not have. Of two with one challenge type, the first counts."""
         self._default = _by_type(default)
-        self._by_name = {name: _by_type(responders) for name, responders in by_name.items()}
+        tables: dict[tuple[int, ...], dict[str, IResponder]] = {}  # thousands of names have the same ones
+        self._by_name = {
+            name: tables.setdefault(tuple(map(id, responders)), _by_type(responders))
+            for name, responders in by_name.items()
+        }
         self._failed: dict[str, list[str]] = {}
 
     def for_name(self, name: str) -> Mapping[str, IResponder]:

@@ -25,6 +25,8 @@ INTERVAL = 15.0
 """Seconds between two looks."""
 AT_ONCE = 50
 """So many sites are looked at in one turn."""
+PAUSE = 0.25
+"""Seconds between two turns: ten thousand sites take a minute, and a percent of the processor."""
 
 _log = Logger()
 
@@ -72,7 +74,7 @@ class AlarmService(Service):
         for report in self._reports():
             found[report.site] = self.concern_of(report)
             if not len(found) % AT_ONCE:
-                await deferLater(self._clock, 0)
+                await deferLater(self._clock, PAUSE)
         return found
 
     def concern_of(self, report: Report) -> Concern | None:
