@@ -125,10 +125,11 @@ def connections(ground: Ground) -> None:
     with ExitStack() as stack:
         contender, _ = _start(ground, ManySites(1), stack)
         for count in CONNECTIONS:
+            turn = max(ground.seconds, count // 100)  # they have to be opened first
             costs, rates = [], []
             for _ in range(ground.rounds):
                 before = cpu_time(contender.pid)
-                got = run_load(WORKS["small"], contender.port, ground.seconds, ground.load_core, ground.folder, count)
+                got = run_load(WORKS["small"], contender.port, turn, ground.load_core, ground.folder, count)
                 costs.append((cpu_time(contender.pid) - before).total / got.requests * 1e6)
                 rates.append(got.requests / got.seconds)
             print(f"{count:>11} {median(rates):>11.0f} {median(costs):>12.1f}", flush=True)
