@@ -83,6 +83,7 @@ def render(status: Document, offer: Offer, wish: Wish) -> Tag:
                 "main",
                 _tiles(scene),
                 _service(scene),
+                _configuration(status),
                 [_outcome(outcome) for outcome in offer.outcomes],
                 [_site(scene, site) for site in chosen[(page - 1) * PER_PAGE : page * PER_PAGE]],
                 _pages(page, pages, wish),
@@ -202,6 +203,14 @@ def _service(scene: _Scene) -> Tag | None:
         return None
     buttons = [_button(button, offer.token) for button in offer.of_service]
     return el("div", buttons, el("span", offer.why_none, class_="soft small") if offer.why_none else None, class_="bar")
+
+
+def _configuration(status: Document) -> list[Tag]:
+    """What is wrong with the configuration, if the last reload failed; that there is no site, if so."""
+    wrong = table.reload_trouble(status)
+    if not status["sites"]:
+        wrong.append(table.no_sites(status))
+    return [el("p", [[line, el("br")] for line in wrong], class_="trouble", role="alert")] if wrong else []
 
 
 def _button(button: Button, token: Token) -> Tag:

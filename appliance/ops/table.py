@@ -27,7 +27,9 @@ def view(status: Document) -> Group:
     """The same, to be printed."""
     now = datetime.fromisoformat(status["now"])
     if not status["sites"]:
-        return Group(_head(status), Text(no_sites(status)), *(Text(line, style="red") for line in _reload(status)))
+        return Group(
+            _head(status), Text(no_sites(status)), *(Text(line, style="red") for line in reload_trouble(status))
+        )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("SITE", "CERTIFICATE", "EXPIRES", "NEXT", "UPSTREAMS"):
         table.add_column(title, overflow="fold")
@@ -38,7 +40,9 @@ def view(status: Document) -> Group:
         for site in status["sites"]
         for line in (*_under_way(site), *troubles(site))
     ]
-    complaints = [Text(complaint, style="red") for complaint in (*status.get("complaints", ()), *_reload(status))]
+    complaints = [
+        Text(complaint, style="red") for complaint in (*status.get("complaints", ()), *reload_trouble(status))
+    ]
     return Group(_head(status), table, *below, *complaints)
 
 
@@ -50,7 +54,7 @@ def no_sites(status: Document) -> str:
     return "No site has been looked at yet." if status["running"] else "No site is known."
 
 
-def _reload(status: Document) -> list[str]:
+def reload_trouble(status: Document) -> list[str]:
     """What was wrong with the configuration that was read last; the one before it is in force."""
     told = status.get("configuration")
     if not told or not told["error"]:

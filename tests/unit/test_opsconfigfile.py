@@ -96,3 +96,12 @@ def test_public_if_that_is_wanted(tmp_path: Path) -> None:
     """For an internal network, or for what systemd passes."""
     table = '[metrics]\nlisten = ["tcp:9145", "systemd:domain=INET:index=0"]\npublic = true'
     assert load(written(tmp_path, table)).metrics == Metrics(("tcp:9145", "systemd:domain=INET:index=0"), True)
+
+
+def test_without_buttons(tmp_path: Path) -> None:
+    """The status page is then only for reading."""
+    listen = 'listen = "tcp:9145:interface=127.0.0.1"'
+    for line, buttons in (("", True), ("buttons = false", False)):
+        metrics = load(written(tmp_path, f"[metrics]\n{listen}\n{line}")).metrics
+        assert metrics is not None
+        assert metrics.buttons is buttons

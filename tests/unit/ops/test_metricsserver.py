@@ -128,7 +128,7 @@ class ListenerTests(TestCase):
         assert answer.startswith(b"HTTP/1.1 200")
 
     def test_unix_socket(self) -> Deferred[None]:
-        """Asked by any name: no browser gets there."""
+        """Asked by any name without a dot; a browser may get there, by ssh, under a name that somebody made up."""
         return Deferred.fromCoroutine(self._test_unix_socket())
 
     async def _test_unix_socket(self) -> None:
@@ -137,6 +137,8 @@ class ListenerTests(TestCase):
         answer = await deferToThread(ask, str(path), get("/metrics", "appliance"))
         assert answer.startswith(b"HTTP/1.1 200")
         assert path.stat().st_mode & 0o777 == 0o600
+        answer = await deferToThread(ask, str(path), get("/metrics", "rebound.example"))
+        assert answer.startswith(b"HTTP/1.1 421")
 
     def test_taken_port(self) -> None:
         """That is said with the endpoint."""

@@ -253,3 +253,22 @@ def test_the_policy_fits_the_style() -> None:
     assert f"<style>{STYLE}</style>" in shown(told(GOOD))
     assert "script" not in POLICY
     assert POLICY.startswith("default-src 'none'; style-src 'sha256-")
+
+
+def test_the_configuration() -> None:
+    """A reload that failed, with every mistake; and that there is no site yet."""
+    wrong = {"error": f"line 3: bad\n{HOSTILE}", "failed": NOW.isoformat(), "loaded": NOW.isoformat(), "sites": 1}
+    html = shown({**told(GOOD), "configuration": wrong})
+    assert "the last reload failed" in html
+    assert "line 3: bad<br" in html
+    assert "<script" not in html
+    assert "No site has been looked at yet." in shown(told())
+    html = shown({**told(MadeReport(serving=CERTIFICATE)), "configuration": {**wrong, "error": ""}})
+    assert "the last reload" not in html
+
+
+def test_a_site_in_maintenance() -> None:
+    """Is said to be so, whatever else."""
+    html = shown(told(GOOD, extra=Extra(maintenance=True)))
+    assert '<span class="badge warn">in maintenance</span>' in html
+    assert "until appliance maintenance off one.test" in html

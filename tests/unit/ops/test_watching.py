@@ -153,3 +153,17 @@ def test_other_metrics() -> None:
     assert watch.counts.most == 20
     assert watch.sources is not None
     assert watch.sources.most == 20
+
+
+def test_the_status_page() -> None:
+    """Beside the metrics, but not where those are public, nor without them."""
+    for settings, there in (
+        (Metrics(("tcp:0:interface=127.0.0.1",)), True),
+        (Metrics(("tcp:0:interface=127.0.0.1",), buttons=False), True),
+        (Metrics(("tcp:0",), public=True), False),
+        (None, False),
+    ):
+        watch = Watch(Clock(), evolve(CONFIGURATION, metrics=settings), defer, utc_now)
+        watch.add_status_page({})
+        pages = watch.listener._root.children if watch.listener is not None else {}
+        assert (b"" in pages, b"press" in pages) == (there, there)
