@@ -24,13 +24,7 @@ Line = Callable[[Record, RequestHead, Client, float], str]
 
 _UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
 
-_JSON = (
-    '{"time":"%s.%03dZ","id":"%s%x",%s,"target":%s,"status":%d,"bytes_in":%d,"bytes_out":%d,"seconds":%.6f'
-    ',"upstream_seconds":%.6f%s}'
-)
-_JSON_UNSENT = (
-    '{"time":"%s.%03dZ","id":"%s%x",%s,"target":%s,"status":%d,"bytes_in":%d,"bytes_out":%d,"seconds":%.6f%s}'
-)
+_MILLISECONDS = [f"{number:03d}Z" for number in range(1000)]
 
 
 class _Second:
@@ -88,13 +82,11 @@ class JsonLine:
             tail += f',"upstream_wait":{sent - started:.6f}'
         answered = record.answered or (0.0 if record.fault else now)
         if sent and answered:
-            return _JSON % (
-                *(second.text, past * 1000, self._prefix, record.number, logged[1], shown, record.status),
-                *(record.bytes_in, record.bytes_out, now - started, answered - sent, tail),
-            )
-        return _JSON_UNSENT % (
-            *(second.text, past * 1000, self._prefix, record.number, logged[1], shown, record.status),
-            *(record.bytes_in, record.bytes_out, now - started, tail),
+            tail = f',"upstream_seconds":{answered - sent:.6f}{tail}'
+        return (
+            f'{{"time":"{second.text}.{_MILLISECONDS[int(past * 1000)]}","id":"{self._prefix}{record.number:x}"'
+            f',{logged[1]},"target":{shown},"status":{record.status},"bytes_in":{record.bytes_in}'
+            f',"bytes_out":{record.bytes_out},"seconds":{now - started:.6f}{tail}}}'
         )
 
     def _describe(self, record: Record, request: RequestHead, client: Client, agent: bytes) -> str:
