@@ -69,11 +69,10 @@ S = TypeVar("S", bound=ClientStream)
 class ClientEngine(Engine):
     """Frames of a connection to an upstream.
 
-    ``ready`` is called when SETTINGS came, ``leaving`` when the peer wants no more streams, ``closed`` when a stream
-    has ended.
+    ``ready`` is called when SETTINGS came, ``leaving`` when the peer wants no more streams.
     """
 
-    __slots__ = ("_headed", "_leaving", "_reader", "_tell_closed")
+    __slots__ = ("_headed", "_leaving", "_reader")
 
     stream_window = ANSWER_WINDOW
     reset_points = FRAME  # they are our streams: a peer that resets them saves itself work, not us
@@ -85,13 +84,11 @@ class ClientEngine(Engine):
         full: Callable[[], None],
         ready: Callable[[], None],
         leaving: Callable[[], None],
-        closed: Callable[[], None],
     ) -> None:
         most = LIST_BYTES + _HEADROOM
         super().__init__(patience, wake, full, most)
         self.settings_received = ready
         self._leaving = leaving
-        self._tell_closed = closed
         self._headed: list[ClientStream] = []
         self._reader = BlockReader(read_response, most)
         self.last_stream = -1
@@ -121,7 +118,6 @@ class ClientEngine(Engine):
         """See Engine."""
         assert isinstance(stream, ClientStream)
         stream.closed()
-        self._tell_closed()
 
     def went_away(self, last_stream: int) -> None:
         """See Engine: what the peer has not looked at may be sent to another (section 6.8)."""

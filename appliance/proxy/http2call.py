@@ -211,6 +211,7 @@ class Call(ClientStream):
     def closed(self) -> None:
         """See ClientStream."""
         self._link.deadlines.discard(self)
+        self._link.ended(self)
 
     # --- endings ---
 

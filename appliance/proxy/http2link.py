@@ -23,6 +23,7 @@ from appliance.http.http2frames import NO_ERROR, PREFACE, Http2ConnectionError, 
 from appliance.proxy.dial import CONNECT, HTTP_2, Dial, Handshake, handshake_error
 
 if TYPE_CHECKING:
+    from appliance.proxy.http2call import Call
     from appliance.proxy.http2pool import Http2Pool
 
 _REQUESTS: Final = 1000
@@ -89,9 +90,8 @@ class Link:
         """Whether it was sent a PING to see if it lives."""
         self._retired = False
         self._gone = False
-        self.engine = ClientEngine(
-            Patience(pool.deadlines.seconds), self._wake, self._flush, self._settled, self.retire, self._call_ended
-        )
+        patience = Patience(pool.deadlines.seconds)
+        self.engine = ClientEngine(patience, self._wake, self._flush, self._settled, self.retire)
 
     # --- from the pool and the calls ---
 
@@ -138,12 +138,13 @@ class Link:
         self._lose("closed")
         self.transport.abortConnection()
 
-    def _call_ended(self) -> None:
+    def ended(self, call: Call) -> None:
+        """A call is over, be it well or not."""
         if not self.engine.streams and not self._gone:
             self._renew_deadline()
             if self._retired:
                 self._turn.at_end(self._close_if_done)
-        self._pool.call_ended()
+        self._pool.roomier(call)
 
     def _close_if_done(self) -> None:
         if self._retired and not self.engine.streams:
@@ -206,7 +207,7 @@ class Link:
     def _settled(self) -> None:
         """The upstream's SETTINGS have come; the first ones greet."""
         if self._dial is None:
-            self._pool.call_ended()
+            self._pool.roomier(None)
             return
         if not self.engine.room:
             self._unfit(UpstreamError(HTTP_2, "it allows no streams at all"))

@@ -145,10 +145,10 @@ class Http2Pool(Pool):
         self.retired(connection)
         super().closed(connection)
 
-    def call_ended(self) -> None:
-        """There is room for one more."""
+    def roomier(self, call: Call | None) -> None:
+        """There may be room for one more: a call is over, or the application allows more."""
         if self.freed is not None:
-            self.freed(None)
+            self.freed(call)
 
     def close(self) -> None:
         """Close connections now or after the calls under way."""

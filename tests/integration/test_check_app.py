@@ -60,6 +60,13 @@ def test_uvicorn_over_a_unix_socket(tmp_path: Path) -> None:
     assert (found["https seen"]["verdict"], found["prefix"]["verdict"]) == ("good", "good")
 
 
+def test_addresses_of_http2() -> None:
+    """It asks over HTTP/1.1, and says so."""
+    command = [sys.executable, "-m", "appliance", "check-app", "h2c://127.0.0.1:1"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (ended.returncode, "over HTTP/1.1" in ended.stderr) == (2, True), ended.stderr
+
+
 def test_a_short_keep_alive(tmp_path: Path) -> None:
     """Shorter than the proxy's own: found by waiting."""
     with uvicorn(tmp_path, arguments=["--timeout-keep-alive", "1"]) as application:

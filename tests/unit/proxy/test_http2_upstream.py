@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from appliance.config import Backend, HealthCheck, Timeouts
+from appliance.config import Backend, HealthCheck, PassiveCheck, Timeouts
 from appliance.http.http2client import ANSWER_WINDOW, STREAMS
+from appliance.http.record import Record
+from appliance.ops.observer import RequestObserver
 from appliance.proxy.healthcheck import HealthChecks
 from appliance.proxy.http2pool import Http2Pool
 from tests.support.http2 import (
@@ -40,6 +42,7 @@ from tests.support.http2 import (
     window_update,
 )
 from tests.support.proxying import Proxy, proxy
+from tests.support.transports import Peer
 
 REQUEST = b"GET /%d HTTP/1.1\r\nHost: example.com\r\n\r\n"
 RPC = (*POST, (b"content-type", b"application/grpc"), (b"te", b"trailers"))
@@ -829,6 +832,52 @@ def test_health_checks(status: bytes, healthy: bool) -> None:
         made.pass_time(5)
         assert len(made.upstreams) == 2
         checks.stopService()
+
+
+def test_trial() -> None:
+    """An address that was taken out for what it did to requests is back when it has answered one."""
+    places = ((b"/", "127.0.0.1:8000,127.0.0.1:8001", False),)
+    check = PassiveCheck(failures=1, window=10.0, cool_down=2.0)
+    with path(routes=places, backend={"passive_check": check}) as made:
+        others: list[Peer] = []
+        made.network.listeners["127.0.0.1", 8001] = others.append
+        client = made.client()
+        client.send(REQUEST % 1)
+        first = application(made)
+        first.ask(rst_stream(1, "INTERNAL_ERROR"))
+        member = made.behind[0].members[0]
+        assert not member.healthy
+        made.pass_time(3)
+        assert member.on_trial
+        client.send(REQUEST % 2)
+        first.ask(headers(3, OK))
+        assert member.healthy
+        assert client.take().endswith(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_goodbye_that_is_not_read() -> None:
+    """A connection whose end is not taken is broken off after a while."""
+    with path() as made:
+        client = made.client()
+        client.send(REQUEST % 1)
+        app = application(made)
+        app.ask(headers(1, OK))
+        app.peer.capacity = 0
+        made.pass_time(80)
+        assert app.peer.saw == "open"
+        made.pass_time(10)
+        assert app.peer.saw == "reset"
+
+
+def test_records() -> None:
+    """The access log's record says whom a request went to."""
+    with path() as made:
+        told: list[Record] = []
+        made.observer = RequestObserver(told.extend, batch=1)
+        client = made.client()
+        client.send(REQUEST % 1)
+        application(made).ask(headers(1, OK))
+        assert [(record.upstream, record.status) for record in told] == [("http://127.0.0.1:8000", 200)]
 
 
 def test_stream_ids_run_out() -> None:
