@@ -11,7 +11,7 @@ The two paths share two objects, the table of pending challenges and the SNI map
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -34,26 +34,33 @@ from appliance.clock import utc_now
 from appliance.config import Configuration
 from appliance.configured import Configured, Parts, bounds, https_port, networks, protocols
 from appliance.deadlines import Deadlines
+from appliance.difference import Difference
 from appliance.draining import Draining
 from appliance.entrances import Entrance
+from appliance.errors import ApplianceError, StoreError
 from appliance.files.target import FileTargets
 from appliance.http.errorpages import ErrorPages
 from appliance.http.serving import Handler
+from appliance.inheritance import Inheritance
 from appliance.listener import ClientFactory, Listener
 from appliance.ops.afterswap import Installer
+from appliance.ops.control import Command
 from appliance.ops.maintenance import Maintenance
 from appliance.ops.operating import Operating
 from appliance.ops.reloading import Reloading, Source
+from appliance.ops.systemd import Manager, Supervised, status_line
 from appliance.ops.watching import Watch
 from appliance.proxy.assembly import Assembly
 from appliance.proxy.handler import ProxyHandler, RedirectHandler
 from appliance.proxy.routing import RouteTable
 from appliance.proxy.trust import TrustedProxies
+from appliance.statelock import StateLock
 from appliance.store import CertificateStore, Defer
 from appliance.tls.context import check_loads
 from appliance.tls.endpoint import PlainListening, TlsListening
 from appliance.tls.snimap import SniMap, served_certificate
 from appliance.turn import Turn
+from appliance.upgrade import Upgrading
 
 _log = Logger()
 
@@ -76,6 +83,8 @@ class Appliance(MultiService):
         draining: Draining,
         configured: Configured,
         reloading: Reloading,
+        lock: StateLock,
+        supervised: Supervised,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.certificates = certificates
@@ -88,6 +97,9 @@ class Appliance(MultiService):
         self.draining = draining
         self.configured = configured
         self.reloading = reloading
+        self.lock = lock
+        self.supervised = supervised
+        self.upgrading: Upgrading | None = None
 
     @property
     def http(self) -> tuple[Listener, ...]:
@@ -99,11 +111,72 @@ class Appliance(MultiService):
         """The TLS listeners."""
         return self.entrances[1].listeners
 
+    async def reload(self) -> object:
+        """As the command does."""
+        return await cast(Any, self.operating.commands["reload"].call({}))
+
+    # --- to be replaced by another process, see `upgrade` and `succession` ---
+
+    async def when_serving(self) -> None:
+        """Return once clients are accepted. Raises ApplianceError if certificates could not be read."""
+        await self.renewal.when_loaded()
+        if self.configured.current.sites and not self.renewal.report():
+            raise ApplianceError("the certificate store cannot be read: see the log")
+
+    def sockets(self) -> dict[str, int]:
+        """All listening sockets, by endpoint."""
+        inner = self.watch.listener.sockets() if self.watch.listener is not None else {}
+        return {**inner, **self.entrances[0].sockets(), **self.entrances[1].sockets()}
+
+    async def hand_over(self) -> None:
+        """Stop what only one process may do, in good order."""
+        self.operating.hand_over()
+        if self.watch.listener is not None:
+            self.watch.listener.pause()
+        await _all([self.renewal])
+        await _all([self.lock])
+
+    def take_back(self) -> None:
+        """Nobody else does it: do it again."""
+        try:
+            self.lock.setServiceParent(self)  # type: ignore[no-untyped-call]
+        except StoreError as error:  # better than to let certificates expire
+            _log.error("renewing without the lock: {error}", error=error)
+        self.renewal.setServiceParent(self)  # type: ignore[no-untyped-call]
+        if self.watch.listener is not None:
+            self.watch.listener.resume()
+        self.operating.take_back()
+
+    def begin(self) -> None:
+        """The service is this process's: others may replace it now."""
+        assert self.upgrading is not None
+        self.upgrading.allow()
+        self.supervised.ready()
+
+    async def leave(self, successor: int) -> None:
+        """Accept nobody any more; another process does."""
+        self.supervised.replaced(successor)
+        if self.watch.listener is not None:
+            self.watch.listener.leave()
+            await maybeDeferred(self.watch.listener.stopService)
+        if self.operating.control is not None:
+            await self.operating.control.leave()
+        for entrance in self.entrances:
+            entrance.leave()
+        await _all(self.entrances)
+
+    async def retire(self) -> None:
+        """Return when the last client has gone by itself, or has had its time."""
+        await self.draining.retire(self.configured.current.upgrade_timeout)
+
     def stopService(self) -> Deferred[None]:
         """Accept nobody any more, then let requests in flight end; whatever those need is stopped after them."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        if self.upgrading is not None:
+            self.upgrading.give_up()
+        self.supervised.stopping()
         ending = _all([self.operating, self.renewal])
         await _all(self.entrances)
         await self.draining.drain(self.configured.current.drain_timeout)
@@ -113,7 +186,8 @@ class Appliance(MultiService):
 
 def _all(parts: Sequence[Any]) -> Deferred[Any]:
     """Stop these parts of a running service; fire when all have stopped, however that went."""
-    return DeferredList([maybeDeferred(part.disownServiceParent) for part in parts], consumeErrors=True)
+    running = [part for part in parts if part.parent is not None]
+    return DeferredList([maybeDeferred(part.disownServiceParent) for part in running], consumeErrors=True)
 
 
 def build(
@@ -124,18 +198,21 @@ def build(
     responders: Sequence[IResponder] = (),
     source: Source | str = "without one",
     now: Callable[[], datetime] = utc_now,
+    inherited: Inheritance | None = None,
+    manager: Manager | None = None,
 ) -> Appliance:
     """The service of a configuration, not started yet. ``reactor.seconds`` must be monotonic (`clock.make_monotonic`).
 
     ``store`` replaces the folder of certificates; ``responders`` are asked before the appliance's own.
-    ``source`` is what is read anew, or how it was started where there is no file.
+    ``source`` is what is read anew, or how it was started where there is no file. ``inherited`` has listening sockets
+    that another process left to this one; ``manager`` is told how it goes.
     Raises ApplianceError for what the configuration could not know.
     """
 
     def defer(work: Callable[[], Any], /) -> Deferred[Any]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
-    watch = Watch(reactor, configuration, defer, now)
+    watch = Watch(reactor, configuration, defer, now, inherited)
     deadlines = Deadlines(reactor)
     challenges = PendingChallenges()
     tls_challenges = TlsAlpnChallenges(now)
@@ -164,7 +241,7 @@ def build(
         factory = ClientFactory(handler, deadlines, admission, limits, timeouts, scheme, watch.observer, Turn(reactor))
         factory.apply(limits, timeouts, watch.observer, configuration.listen.http2)
         watch.add_clients(scheme.decode("ascii"), factory)
-        made = Entrance(listening, factory, renewal.when_loaded)
+        made = Entrance(listening, factory, renewal.when_loaded, inherited)
         made.apply(made.prepare(endpoints))
         return made
 
@@ -198,10 +275,13 @@ def build(
         watch=watch,
     )
     configured = Configured(configuration, parts)
-    reloading = Reloading(source, configured.change, now, defer, watch.reloaded)
+    draining = Draining(reactor, [http.clients, https.clients])
+    supervised = Supervised(
+        reactor, manager, lambda: status_line(renewal.report(), draining.left, bool(configured.current.sites))
+    )
+    reloading = Reloading(source, _telling(supervised, configured.change), now, defer, watch.reloaded)
     operating.reload_by(reloading)
     watch.add_status_page(operating.commands)
-    draining = Draining(reactor, [http.clients, https.clients])
     appliance = Appliance(
         certificates,
         handler,
@@ -214,14 +294,44 @@ def build(
         draining,
         configured,
         reloading,
+        StateLock(configuration.state_dir),
+        supervised,
     )
+    appliance.upgrading = Upgrading(reactor, appliance, defer, manager.environment() if manager is not None else {})
+    operating.commands["upgrade"] = Command(appliance.upgrading.command)
     rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
     rotation.clock = reactor
-    services: list[Any] = [watch, deadlines, http, https, renewal, rotation, applications, issuers]
+    services: list[Any] = [
+        appliance.lock,
+        supervised,
+        watch,
+        deadlines,
+        http,
+        https,
+        renewal,
+        rotation,
+        applications,
+        issuers,
+    ]
     for part in services:
         part.setServiceParent(appliance)
     operating.setServiceParent(appliance)  # type: ignore[no-untyped-call]
     return appliance
+
+
+def _telling(
+    supervised: Supervised, change: Callable[[Configuration], Awaitable[Difference]]
+) -> Callable[[Configuration], Awaitable[Difference]]:
+    """Have the service manager know of changes while they are made."""
+
+    async def change_and_tell(configuration: Configuration) -> Difference:
+        supervised.reloading()
+        try:
+            return await change(configuration)
+        finally:
+            supervised.ready()
+
+    return change_and_tell
 
 
 def _renewal(

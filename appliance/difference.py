@@ -23,6 +23,7 @@ CHANGEABLE = frozenset(
         "metrics",
         "error_pages",
         "drain_timeout",
+        "upgrade_timeout",
     }
 )
 """What a reload applies. A field of `Configuration` that is not named here takes a restart."""

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from appliance.errors import ListenError
+from appliance.inheritance import Inheritance
 from appliance.listener import ClientFactory, Listener
 
 _log = Logger()
@@ -25,20 +26,39 @@ class Entrance(Service):
     what is new, ``apply`` closes what is no longer wanted; or ``discard`` closes what was opened.
     """
 
-    def __init__(self, listening: Any, clients: ClientFactory, when_ready: Callable[[], Deferred[None]]) -> None:
-        """``listening`` and ``when_ready`` as for `Listener`."""
+    def __init__(
+        self,
+        listening: Any,
+        clients: ClientFactory,
+        when_ready: Callable[[], Deferred[None]],
+        inherited: Inheritance | None = None,
+    ) -> None:
+        """All but ``clients`` as for `Listener`."""
         self.clients = clients
         """Their connections."""
         self.listeners: tuple[Listener, ...] = ()
         self._listening = listening
         self._when_ready = when_ready
+        self._inherited = inherited
+
+    def sockets(self) -> dict[str, int]:
+        """The open sockets, by endpoint."""
+        ports: dict[str, Any] = {each.endpoint: each.port for each in self.listeners if each.port is not None}
+        return {endpoint: port.fileno() for endpoint, port in ports.items()}
+
+    def leave(self) -> None:
+        """Another process has these sockets as well: let it keep them."""
+        for listener in self.listeners:
+            listener.leave()
 
     def prepare(self, endpoints: Sequence[str]) -> tuple[Listener, ...]:
         """A listener for each endpoint: the one there is, or a new one, open if this runs. Raises ListenError."""
         there = {listener.endpoint: listener for listener in self.listeners}
         prepared: list[Listener] = []
         for endpoint in endpoints:
-            listener = there.get(endpoint) or Listener(self._listening, endpoint, self.clients, self._when_ready)
+            listener = there.get(endpoint) or Listener(
+                self._listening, endpoint, self.clients, self._when_ready, self._inherited
+            )
             try:
                 if self.running and endpoint not in there:
                     listener.startService()

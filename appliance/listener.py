@@ -11,7 +11,6 @@ from twisted.application.service import Service
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
 from twisted.protocols.policies import ProtocolWrapper
@@ -26,6 +25,8 @@ from appliance.http.http2 import Http2Connection
 from appliance.http.record import Observer
 from appliance.http.server import ServerConnection
 from appliance.http.serving import Handler
+from appliance.inheritance import Inheritance
+from appliance.opening import leave_to_others, open_port
 from appliance.tls.context import HTTP_2
 from appliance.turn import Turn
 
@@ -194,8 +195,10 @@ class Listener(Service):
         endpoint: str,
         factory: ClientFactory,
         when_ready: Callable[[], Deferred[None]],
+        inherited: Inheritance | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._inherited = inherited
         self._listening = listening
         self._factory = factory
         self._when_ready = when_ready
@@ -210,7 +213,7 @@ class Listener(Service):
         """Open the endpoint; raises ListenError if that cannot be done."""
         super().startService()  # type: ignore[no-untyped-call]
         failures: list[Failure] = []
-        opening = serverFromString(self._listening, self.endpoint).listen(self._factory)
+        opening = open_port(self._listening, self.endpoint, self._factory, self._inherited)
         opening.addCallbacks(self._opened, failures.append)
         if failures:
             raise ListenError(f"cannot listen on {self.endpoint}: {_explain(failures[0])}")
@@ -224,6 +227,11 @@ class Listener(Service):
     def _accept(self, port: FileDescriptor) -> None:
         if port.connected:  # not closed in the meantime
             port.startReading()
+
+    def leave(self) -> None:
+        """Another process has the socket as well: let it keep that when this one stops."""
+        if self._port is not None:
+            leave_to_others(self._port)
 
     def stopService(self) -> Deferred[None]:
         """Accept nobody any more; fire when the endpoint is closed."""

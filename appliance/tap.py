@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn, cast
 
 from attrs import fields
@@ -23,12 +24,15 @@ from appliance.config import NO_SITE, Configuration
 from appliance.configfile import COMMAND_LINE
 from appliance.dispatch import dispatch_directly
 from appliance.errors import ApplianceError, ConfigurationError, Mistake
+from appliance.inheritance import Inheritance, from_environment
+from appliance.ops import systemd
 from appliance.ops.journal import journal_log_observer, leads_to_journal
 from appliance.ops.jsonlog import json_log_observer
 from appliance.ops.reloading import Source
 from appliance.ops.textlog import text_log_observer
 from appliance.ops.watching import Watch
 from appliance.opsconfig import Log as LogSettings
+from appliance.succession import Succession
 
 CANNOT_START = 1
 """The exit status where the configuration is right, but something it needs is not."""
@@ -139,13 +143,34 @@ class Options(usage.Options):
 class Main(MultiService):
     """All that runs. Where it cannot start, a taken port for one, it prints why and exits with status 1."""
 
+    succession: Succession | None = None
+    """Set where another process is to be replaced."""
+
     def startService(self) -> None:
         """Start everything; ``twist`` calls this before the reactor runs."""
+        if self.succession is not None:
+            self.succession.begin(self._start)
+            return
         try:
-            super().startService()  # type: ignore[no-untyped-call]
+            self._start()
+            self._begin()
         except ApplianceError as error:
             _exit(CANNOT_START, f"{error}\nThe appliance did not start.")
+
+    def _start(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
         _collect_seldom()
+
+    def _begin(self) -> None:
+        for service in self:
+            if isinstance(service, app.Appliance):
+                Deferred.fromCoroutine(_begin(service))
+
+
+async def _begin(appliance: app.Appliance) -> None:
+    with suppress(ApplianceError):  # a store that cannot be read is tried again, and said, by the renewal service
+        await appliance.when_serving()
+    appliance.begin()
 
 
 def _collect_seldom() -> None:
@@ -169,7 +194,11 @@ def makeService(options: Options) -> Main:
     dispatch_directly(reactor)
     main = Main()  # type: ignore[no-untyped-call]
     try:
-        _build(reactor, options).setServiceParent(main)
+        inherited = from_environment(os.environ)
+        service = _build(reactor, options, inherited)
+        service.setServiceParent(main)
+        if isinstance(service, app.Appliance):
+            main.succession = _upgrades(reactor, service, inherited)
     except ConfigurationError as error:
         _exit(BAD_CONFIGURATION, f"{error}\nNothing was started.")
     except ApplianceError as error:
@@ -177,7 +206,21 @@ def makeService(options: Options) -> Main:
     return main
 
 
-def _build(reactor: ReactorBase, options: Options) -> IService:
+def _upgrades(reactor: ReactorBase, service: app.Appliance, inherited: Inheritance | None) -> Succession | None:
+    """Upgrades from this process, by command and SIGUSR2; and the one that it comes from, if it does."""
+    upgrading = service.upgrading
+    assert upgrading is not None
+
+    def upgrade() -> None:
+        Deferred.fromCoroutine(upgrading.upgrade()).addErrback(lambda failure: failure.trap(ApplianceError) and None)
+
+    signal.signal(signal.SIGUSR2, lambda number, frame: reactor.callFromThread(upgrade))
+    if inherited is not None and inherited.link is not None:
+        return Succession(reactor, inherited, service, service.begin)
+    return None
+
+
+def _build(reactor: ReactorBase, options: Options, inherited: Inheritance | None) -> IService:
     if options.configuration is None:
         shown = demo.make_service(reactor, options["http"], options["https"], options["state-dir"])
         _reload_on_signal(reactor, shown.reload)
@@ -190,8 +233,9 @@ def _build(reactor: ReactorBase, options: Options) -> IService:
         )
     if not options.configuration.sites and isinstance(options.source, Source):
         _log.warn(NO_SITE, file=options.source.name)
-    appliance = app.build(reactor, options.configuration, source=options.source)
-    _reload_on_signal(reactor, appliance.reloading.reload)
+    manager = systemd.from_environment(os.environ, os.getpid())
+    appliance = app.build(reactor, options.configuration, source=options.source, inherited=inherited, manager=manager)
+    _reload_on_signal(reactor, appliance.reload)
     _reopen_logs_on_signal(reactor, appliance.watch)
     # The sites stay, too; see _collect_seldom.
     appliance.renewal.when_loaded().addCallback(lambda _: gc.freeze())

@@ -26,6 +26,7 @@ from appliance.ops import (
     reloadcommand,
     running,
     switching,
+    upgrading,
 )
 from appliance.ops.terminal import BAD_CONFIGURATION, EXIT_STATUS, FAILED, OK, add_command, add_json, print_json
 
@@ -114,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     init.add(commands)
     running.add(commands)
     reloadcommand.add(commands)
+    upgrading.add(commands)
     listing.add(commands)
     logs.add(commands)
     examining.add(commands)

@@ -75,7 +75,6 @@ class ControlService(Service):
         """Listen."""
         super().startService()  # type: ignore[no-untyped-call]
         try:
-            self._warn_of_another()
             self._socket = controlsocket.listen(self._state_dir)
             with self._socket.socket as listening:
                 # Twisted lets everybody in by chmod, hence before it is to be found.
@@ -86,26 +85,20 @@ class ControlService(Service):
         except StoreError as error:
             _log.error("{error}", error=error)
 
-    def stopService(self) -> Deferred[None]:
-        """Close the socket and every connection."""
-        super().stopService()  # type: ignore[no-untyped-call]
+    def leave(self) -> Deferred[None]:
+        """Close the socket, whose name another process may have by now; what was asked is still answered."""
         listening, self._socket = self._socket, None
         port, self._port = self._port, None
         if listening is not None:
             listening.remove()
-        for connection in list(self._connections.protocols):
-            connection.transport.abortConnection()
         return succeed(None) if port is None else Deferred.fromCoroutine(_closed(port))
 
-    def _warn_of_another(self) -> None:
-        try:
-            controlsocket.connect(self._state_dir, 1.0).close()
-        except OSError:
-            return
-        _log.warn(
-            "another appliance runs with state_dir {state_dir}: unless it is about to end, both order certificates",
-            state_dir=self._state_dir,
-        )
+    def stopService(self) -> Deferred[None]:
+        """Close the socket and every connection."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        for connection in list(self._connections.protocols):
+            connection.transport.abortConnection()
+        return self.leave()
 
 
 async def _closed(port: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -12,17 +12,20 @@ from prometheus_client.registry import Collector
 from twisted.application.service import Service
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from appliance.errors import ListenError
+from appliance.inheritance import Inheritance
+from appliance.opening import leave_to_others, open_port
 from appliance.ops.boundedrequest import BoundedRequest
+from appliance.tls.endpoint import PlainListening
 
 IDLE_TIMEOUT = 60
 """Seconds that a connection may be silent."""
@@ -48,14 +51,25 @@ class InnerListener(Service):
     operator looks at must not reach it under a name that its author made lead here.
     """
 
-    def __init__(self, reactor: Any, endpoints: Sequence[str], pages: Mapping[bytes, Resource], public: bool) -> None:
-        self._reactor = reactor
+    def __init__(
+        self,
+        reactor: Any,
+        endpoints: Sequence[str],
+        pages: Mapping[bytes, Resource],
+        public: bool,
+        inherited: Inheritance | None = None,
+    ) -> None:
+        """``inherited`` has the sockets of those endpoints that another process opened."""
+        self._listening = PlainListening(reactor)
         self._endpoints = tuple(endpoints)
+        self._inherited = inherited
         self._root = _Root(pages, public)
         timing: Any = {"timeout": IDLE_TIMEOUT, "reactor": reactor}
         self._site: Any = Site(self._root, requestFactory=BoundedRequest, **timing)
         self._site.displayTracebacks = False
         self._site.noisy = False
+        self._connections: Any = WrappingFactory(self._site)
+        self._connections.noisy = False
         self._open: dict[str, IListeningPort] = {}
 
     @property
@@ -79,8 +93,8 @@ class InnerListener(Service):
             if endpoint in self._open:
                 continue
             failures: list[Failure] = []
-            listening = serverFromString(self._reactor, endpoint).listen(self._site)
-            listening.addCallbacks(lambda port, endpoint=endpoint: opened.update({endpoint: port}), failures.append)
+            opening = open_port(self._listening, endpoint, self._connections, self._inherited)
+            opening.addCallbacks(lambda port, endpoint=endpoint: opened.update({endpoint: port}), failures.append)
             if failures:
                 _close(opened.values())
                 raise ListenError(f"metrics: cannot listen on {endpoint}: {failures[0].getErrorMessage()}")
@@ -91,6 +105,27 @@ class InnerListener(Service):
         leaving = [endpoint for endpoint in self._open if endpoint not in endpoints]
         _close([self._open.pop(endpoint) for endpoint in leaving])
         self._endpoints = tuple(endpoints)
+
+    def sockets(self) -> dict[str, int]:
+        """The open sockets, by endpoint."""
+        return {endpoint: cast(Any, port).fileno() for endpoint, port in self._open.items()}
+
+    def pause(self) -> None:
+        """Accept nobody for now: another process that has these sockets does."""
+        for port in self.ports:
+            cast(Any, port).stopReading()
+
+    def resume(self) -> None:
+        """Accept again."""
+        for port in self.ports:
+            cast(Any, port).startReading()
+
+    def leave(self) -> None:
+        """Let the other process keep the sockets, and have those come to it that are still connected here."""
+        for port in self.ports:
+            leave_to_others(port)
+        for connection in list(self._connections.protocols):
+            connection.transport.loseConnection()
 
     def stopService(self) -> Deferred[None]:
         """Close them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.application.service import MultiService
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -16,11 +16,12 @@ from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
 from appliance.acme.challenges import PendingChallenges
 from appliance.acme.issuers import Issuers
 from appliance.config import Configuration
+from appliance.errors import ApplianceError
 from appliance.listener import Listener
 from appliance.ops.afterswap import Installer
 from appliance.ops.alarm import AlarmService
 from appliance.ops.authorityoperations import AuthorityOperations
-from appliance.ops.control import Command, ControlService
+from appliance.ops.control import Arguments, Command, ControlService
 from appliance.ops.deploy import Deployer
 from appliance.ops.maintenance import Maintenance
 from appliance.ops.notify import Notifier
@@ -34,6 +35,10 @@ from appliance.proxy.member import Member
 from appliance.proxy.upstream import Upstream
 from appliance.store import Defer
 from appliance.tls.snimap import SniMap
+
+
+def _refuse(arguments: Arguments) -> NoReturn:
+    raise ApplianceError("the appliance is being upgraded: try again in a moment")
 
 
 class Operating(MultiService):
@@ -66,6 +71,8 @@ class Operating(MultiService):
         """What may be asked for over the socket, by name; others may add to it."""
         self.operations: Operations | None = None
         self.alarm: AlarmService | None = None
+        self.control: ControlService | None = None
+        self._withheld: Mapping[str, Command] = {}
         self._notifier = Notifier(reactor, configuration.alarm, defer)
         deployer = Deployer(reactor, self._sites, configuration.state_dir, defer)
         self.installer = Installer(reactor, now, certificates, self._open_ports, store, deployer)
@@ -128,8 +135,23 @@ class Operating(MultiService):
         self.commands.update(authorities.commands())
         if maintenance is not None:
             self.commands.update(maintenance.commands())
-        control = ControlService(self._reactor, state_dir, self.commands)
-        control.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.control = ControlService(self._reactor, state_dir, self.commands)
+        self.control.setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    def hand_over(self) -> None:
+        """Leave alarms and commands that act to another process; this one still says how things are."""
+        assert self.alarm is not None
+        self._withheld = dict(self.commands)
+        refused = Command(_refuse)
+        self.commands.update({name: refused for name, command in self._withheld.items() if command.acts})
+        self.alarm.disownServiceParent()  # type: ignore[no-untyped-call]
+        self.installer.close()
+
+    def take_back(self) -> None:
+        """They are this process's again."""
+        assert self.alarm is not None
+        self.commands.update(self._withheld)
+        self.alarm.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def reload_by(self, reloading: Reloading) -> None:
         """Have the command, and in the status how it went."""

@@ -15,6 +15,7 @@ from twisted.internet.task import LoopingCall
 from appliance.config import Configuration
 from appliance.http.errorpages import RequestIds
 from appliance.http.record import Record
+from appliance.inheritance import Inheritance
 from appliance.ops import metricscollector
 from appliance.ops.accesslog import AccessLog
 from appliance.ops.accesslogline import CombinedLine, JsonLine, Line
@@ -78,10 +79,18 @@ class _Looking(Service):
 class Watch(MultiService):
     """``observer`` is for every client's connection; None when nothing wants to know of requests."""
 
-    def __init__(self, reactor: Any, configuration: Configuration, defer: Defer, now: Callable[[], datetime]) -> None:
-        """``reactor``'s clock is monotonic, ``now`` the wall's."""
+    def __init__(
+        self,
+        reactor: Any,
+        configuration: Configuration,
+        defer: Defer,
+        now: Callable[[], datetime],
+        inherited: Inheritance | None = None,
+    ) -> None:
+        """``reactor``'s clock is monotonic, ``now`` the wall's; ``inherited`` as for `InnerListener`."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
+        self._inherited = inherited
         self._now = now
         self._defer = defer
         self._access_log_settings = configuration.access_log
@@ -226,6 +235,6 @@ class Watch(MultiService):
             lambda: {name: len(clients.open) for name, clients in sources.clients.items()},
         )
         pages = {b"metrics": MetricsPage(self._reactor, lambda: self._families(sources))}
-        self.listener = InnerListener(self._reactor, settings.listen, pages, settings.public)
+        self.listener = InnerListener(self._reactor, settings.listen, pages, settings.public, self._inherited)
         for part in (survey, _Looking(self._reactor, self.traffic), self.listener):
             part.setServiceParent(self)  # type: ignore[no-untyped-call]

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import Any
 
@@ -21,6 +22,7 @@ from zope.interface import implementer
 
 from appliance.announced import Announcing
 from appliance.immediate import ImmediatePort, ImmediateUnixPort
+from appliance.opening import leave_to_others, mode_of
 from appliance.tls.snimap import SniMap, is_proof
 from appliance.tls.transport import TlsPort
 
@@ -65,14 +67,18 @@ class PlainListening:
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> IListeningPort:
         """``IReactorSocket.adoptStreamPort``: a listening socket that somebody else made, systemd above all.
 
-        The descriptor is duplicated; the caller closes its own.
+        The descriptor is duplicated; the caller closes its own. Of which family it is, it says itself: what systemd
+        opens for ``ListenStream=443`` takes IPv4 and IPv6. A UNIX socket keeps its name and mode.
         """
-        if addressFamily == socket.AF_UNIX:
+        with socket.socket(fileno=os.dup(fileDescriptor)) as adopted:
+            family, address = adopted.family, adopted.getsockname()
+        if family == socket.AF_UNIX:
             factory = self._unix_factory(factory)
-            return self._listen(ImmediateUnixPort._fromListeningDescriptor(self._reactor, fileDescriptor, factory))
-        return self._listen(
-            self._tcp_port._fromListeningDescriptor(self._reactor, fileDescriptor, addressFamily, factory)
-        )
+            port = ImmediateUnixPort._fromListeningDescriptor(self._reactor, fileDescriptor, factory)
+            port.mode = mode_of(address) or port.mode
+            leave_to_others(port)
+            return self._listen(port)
+        return self._listen(self._tcp_port._fromListeningDescriptor(self._reactor, fileDescriptor, family, factory))
 
     def _unix_factory(self, factory: IProtocolFactory) -> IProtocolFactory:
         return factory

@@ -1,0 +1,137 @@
+"""With systemd, as far as it can be had without it: its notifications, its sockets, its opinion of the unit."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from appliance.ops.controlclient import act
+from tests.support.appliance import ROOT, Appliance
+from tests.support.applications import Application, uvicorn
+from tests.support.certificates import make_certificate, shared_authority
+from tests.support.processes import wait_for
+
+UNREACHABLE = "https://127.0.0.1:1/directory"
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    with uvicorn(tmp_path_factory.mktemp("application")) as application:
+        yield application
+
+
+class Manager:
+    """systemd's end of the notifications."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        self.environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "500000"}
+
+    def wait_for(self, *wanted: str, seconds: float = 20) -> list[str]:
+        """The lines until, and with, the first one that begins with each of these, in this order."""
+        lines: list[str] = []
+        missing = list(wanted)
+        deadline = time.monotonic() + seconds
+        while missing:
+            self.socket.settimeout(max(0.01, deadline - time.monotonic()))
+            for line in self.socket.recv(4096).decode().splitlines():
+                lines.append(line)
+                if missing and line.startswith(missing[0]):
+                    del missing[0]
+        return lines
+
+
+def configured(folder: Path, application: Application) -> Appliance:
+    """An appliance with one site, not started."""
+    appliance = Appliance(folder).configure([(["one.test"], application.upstream)], UNREACHABLE)
+    appliance.keep("one.test", make_certificate(["one.test"]))
+    return appliance
+
+
+def test_notifications(tmp_path: Path, application: Application) -> None:
+    """Ready when it serves, alive, reloading, replaced by another process, and stopping."""
+    manager = Manager(tmp_path / "notify")
+    appliance = configured(tmp_path, application)
+    appliance._environment.update(manager.environment)
+    appliance.start()
+    lines = manager.wait_for("READY=1", "STATUS=1 of 1 sites certified", "WATCHDOG=1")
+    assert lines.index("READY=1") < len(lines)
+    appliance.send(signal.SIGHUP)
+    manager.wait_for("RELOADING=1", "MONOTONIC_USEC=", "READY=1")
+    successor = int(act(appliance.state_dir, "upgrade", 60)["pid"])
+    try:
+        manager.wait_for(f"MAINPID={successor}", "READY=1", "WATCHDOG=1")
+        assert appliance.wait(15) == 0
+    finally:
+        os.kill(successor, signal.SIGTERM)
+    manager.wait_for("STOPPING=1", "STATUS=finishing requests in flight")
+    wait_for(lambda: not Path(f"/proc/{successor}").exists(), 15, "the end")
+    manager.socket.close()
+
+
+def test_socket_activation(tmp_path: Path, application: Application) -> None:
+    """On sockets that systemd opened, dual-stack ones among them; an upgrade hands them on."""
+    appliance = configured(tmp_path, application)
+    text = appliance.config.read_text()
+    for number, port in enumerate((appliance.http_port, appliance.https_port)):
+        text = text.replace(f"tcp:{port}:interface=127.0.0.1", f"systemd:domain=INET6:index={number}")
+    appliance.config.write_text(text)
+    ports = [f"--listen=[::]:{port}" for port in (appliance.http_port, appliance.https_port)]
+    keep = [f"--setenv={name}" for name in ("PYTHONPATH", "PATH", "HOME") if name in os.environ]
+    appliance.arguments = ["systemd-socket-activate", "--fdname=web:web", *keep, *ports, *appliance.arguments]
+    pids: list[int] = []
+    appliance.start()
+    try:
+        for _ in range(2):
+            with appliance.client("one.test", shared_authority().pem) as client:
+                assert client.get("/echo").status == 200
+            pids.append(int(wait_for(lambda: act(appliance.state_dir, "upgrade", 60), 20, "an upgrade")["pid"]))
+        with appliance.client("one.test", shared_authority().pem) as client:
+            assert client.get("/echo").status == 200
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        appliance.stop()
+
+
+def test_sockets_that_systemd_did_not_pass(tmp_path: Path, application: Application) -> None:
+    """That is said, and how to mend it."""
+    appliance = configured(tmp_path, application)
+    text = appliance.config.read_text()
+    plain = f"tcp:{appliance.http_port}:interface=127.0.0.1"
+    appliance.config.write_text(text.replace(plain, "systemd:domain=INET:index=0"))
+    told = subprocess.run(appliance.arguments, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 1
+    assert "cannot listen on systemd:domain=INET:index=0: systemd has passed no such socket" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_exposure_of_the_unit() -> None:
+    """systemd-analyze finds the service well shut in."""
+    command = ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(ROOT / "etc/appliance.service")]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    found = re.search(r"Overall exposure level for appliance.service: ([0-9.]+)", told)
+    assert found is not None, told
+    assert float(found[1]) <= 2.0
+
+
+def test_units_are_good(tmp_path: Path) -> None:
+    """systemd-analyze finds no key that it does not know."""
+    for name in ("appliance.service", "appliance.socket"):
+        text = (ROOT / "etc" / name).read_text()
+        text = re.sub(r"^(Exec\w+=)\S+", r"\1/bin/true", text, flags=re.MULTILINE)
+        (tmp_path / name).write_text(text.replace("Documentation=man:appliance(1)\n", ""))
+    command = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.glob("appliance.*")))]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert "appliance." not in told.stderr, told.stderr

@@ -1,0 +1,217 @@
+"""One process takes another's place: what clients see of it, which is nothing, and what becomes of both."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from appliance.ops.controlclient import CommandFailedError, NotRunningError, act, ask
+from tests.support.appliance import ROOT, Appliance, Load
+from tests.support.applications import Application, uvicorn
+from tests.support.certificates import make_certificate, shared_authority
+from tests.support.processes import free_port, wait_for
+from tests.support.slow import trusting
+
+UNREACHABLE = "https://127.0.0.1:1/directory"
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    with uvicorn(tmp_path_factory.mktemp("application")) as application:
+        yield application
+
+
+class Generations:
+    """An appliance whose process is replaced again and again."""
+
+    def __init__(self, folder: Path, application: Application, more: str = "") -> None:
+        self.appliance = Appliance(folder).configure([(["one.test"], application.upstream)], UNREACHABLE, more=more)
+        self.appliance.keep("one.test", make_certificate(["one.test"]))
+        self.pids: list[int] = []
+
+    def start(self) -> None:
+        self.appliance.start()
+        self.pids.append(wait_for(self.serving, 10, "the control socket"))
+
+    def serving(self) -> int:
+        """The process that answers commands; 0 while there is none."""
+        with suppress(NotRunningError, CommandFailedError):
+            return int(ask(self.appliance.state_dir, "status")["pid"])
+        return 0
+
+    def upgrade(self) -> int:
+        """Have it replaced; the new process."""
+        answer = act(self.appliance.state_dir, "upgrade", 60)
+        assert answer["replaced"] == self.pids[-1]
+        self.pids.append(int(answer["pid"]))
+        assert self.serving() == self.pids[-1]
+        return self.pids[-1]
+
+    def stop(self) -> None:
+        """End all of them."""
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        for pid in self.pids:
+            wait_for(lambda pid=pid: not alive(pid), 10, f"the end of {pid}")  # type: ignore[misc]
+        self.appliance.stop()
+
+
+@pytest.fixture
+def generations(tmp_path: Path, application: Application) -> Iterator[Generations]:
+    made = Generations(tmp_path, application)
+    yield made
+    made.stop()
+
+
+def alive(pid: int) -> bool:
+    """Whether this process runs."""
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def websocket(opened: ExitStack, appliance: Appliance) -> ClientConnection:
+    """An open WebSocket through the appliance."""
+    place = socket.create_connection(("127.0.0.1", appliance.https_port))
+    made = connect("wss://one.test/ws", ssl=trusting(shared_authority().pem), sock=place, open_timeout=30)
+    return opened.enter_context(made)
+
+
+def test_nobody_notices_three_upgrades(generations: Generations) -> None:
+    """Eight request loops and twenty WebSockets, opened before and between: none fails, none is closed."""
+    root = shared_authority().pem
+    generations.start()
+    appliance = generations.appliance
+    with ExitStack() as opened:
+        loops = [
+            opened.enter_context(Load(appliance, "one.test", root, "/echo", keep_alive=bool(number % 2)))
+            for number in range(8)
+        ]
+        sockets: list[ClientConnection] = []
+        for generation in range(3):
+            sockets += [websocket(opened, appliance) for _ in range(7)]
+            before = [loop.requests for loop in loops]
+            generations.upgrade()
+            wait_for(
+                lambda before=before: all(  # type: ignore[misc]
+                    loop.requests > count + 3 for loop, count in zip(loops, before, strict=True)
+                ),
+                20,
+                "requests after the upgrade",
+            )
+            for number, each in enumerate(sockets):
+                each.send(f"{generation} {number}")
+                assert each.recv(5) == f"{generation} {number}"
+        assert all(alive(pid) for pid in generations.pids)
+        for loop in loops:
+            loop.stop()
+        assert [failure for loop in loops for failure in loop.failures] == []
+    for pid in generations.pids[:-1]:
+        wait_for(lambda pid=pid: not alive(pid), 15, f"the end of {pid}, whose WebSockets have ended")  # type: ignore[misc]
+    assert alive(generations.pids[-1])
+    assert "Traceback" not in appliance.output()
+
+
+def refusal(generations: Generations) -> str:
+    """Why an upgrade came to nothing."""
+    with pytest.raises(CommandFailedError) as refused:
+        act(generations.appliance.state_dir, "upgrade", 60)
+    assert refused.value.status == 409
+    return str(refused.value)
+
+
+def test_a_new_process_that_cannot_start(generations: Generations) -> None:
+    """A broken configuration, a taken port: the old process goes on as before, and says why."""
+    generations.start()
+    appliance = generations.appliance
+    good = appliance.config.read_text()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        Load(appliance, "one.test", shared_authority().pem, "/echo", keep_alive=True) as load,
+    ):
+        appliance.config.write_text("nonsense = 1\n" + good)
+        assert "nonsense: " in refusal(generations)
+        port = taken.getsockname()[1]
+        appliance.config.write_text(good.replace('http = ["', f'http = ["tcp:{port}:interface=127.0.0.1", "'))
+        told = refusal(generations)
+        assert f"cannot listen on tcp:{port}:interface=127.0.0.1: the port is taken by another program" in told
+        assert "goes on" in told
+        assert generations.serving() == generations.pids[0]
+        appliance.config.write_text(good)
+        generations.upgrade()
+        load.stop()
+        assert load.failures == []
+    assert "Traceback" not in appliance.output()
+
+
+def test_one_at_a_time(generations: Generations) -> None:
+    """While one upgrade is under way another is refused; a process that was replaced is not replaced again."""
+    generations.start()
+    appliance = generations.appliance
+    answers: list[dict[str, object]] = []
+    first = threading.Thread(target=lambda: answers.append(act(appliance.state_dir, "upgrade", 60)))
+    first.start()
+    appliance.wait_for(lambda: "upgrade: starting" in appliance.output(), 10, "the first upgrade")
+    assert "is being replaced already" in refusal(generations)
+    first.join(60)
+    generations.pids.append(int(str(answers[0]["pid"])))
+    assert generations.serving() == generations.pids[-1]
+
+
+def test_by_signal_and_by_command(generations: Generations) -> None:
+    """SIGUSR2 does the same; the command says who serves now."""
+    generations.start()
+    appliance = generations.appliance
+    appliance.send(signal.SIGUSR2)
+    wait_for(lambda: generations.serving() not in (0, generations.pids[0]), 30, "the new process")
+    generations.pids.append(generations.serving())
+    assert appliance.wait(10) == 0
+    command = [sys.executable, "-m", "appliance", "upgrade", "--config", str(appliance.config), "--json"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    generations.pids.append(json.loads(told)["pid"])
+    assert json.loads(told) == {"replaced": generations.pids[1], "pid": generations.pids[2]}
+    lock = appliance.state_dir / "lock"
+    assert int(lock.read_text()) == generations.pids[2]
+
+
+def test_metrics_and_the_order_of_things(tmp_path: Path, application: Application) -> None:
+    """The metrics' listener goes with the rest, over TCP and UNIX sockets; a second process without this is refused."""
+    port = free_port()
+    path = tmp_path / "metrics.sock"
+    listen = f'["tcp:{port}:interface=127.0.0.1", "unix:{path}:mode=660"]'
+    generations = Generations(tmp_path, application, f"[metrics]\nlisten = {listen}\n")
+    try:
+        generations.start()
+        for _ in range(2):
+            for arguments in (
+                [f"http://127.0.0.1:{port}/metrics"],
+                ["--unix-socket", path, "http://localhost/metrics"],
+            ):
+                asked = ["curl", "-sS", "--fail", *map(str, arguments)]
+                told = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
+                assert "appliance_build_info" in told
+            assert path.stat().st_mode & 0o777 == 0o660
+            generations.upgrade()
+        second = Appliance(tmp_path / "second")
+        (tmp_path / "second").mkdir()
+        second.configure([(["one.test"], application.upstream)], UNREACHABLE)
+        second.config.write_text(
+            second.config.read_text().replace(str(second.state_dir), str(generations.appliance.state_dir))
+        )
+        refused = subprocess.run(second.arguments, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert refused.returncode == 1
+        assert f"another appliance, process {generations.pids[-1]}, runs with state_dir" in refused.stderr
+    finally:
+        generations.stop()
