@@ -13,7 +13,7 @@ from typing import Any, NoReturn, cast
 from attrs import fields
 from twisted.application.service import IService, MultiService
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
@@ -160,6 +160,11 @@ class Main(MultiService):
     def _start(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         _collect_seldom()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop everything; ``twist`` calls this also where a process was told to end before its turn to start."""
+        stopped: Deferred[None] = super().stopService() if self.running else succeed(None)  # type: ignore[no-untyped-call]
+        return stopped
 
     def _begin(self) -> None:
         for service in self:
