@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
+from sys import intern
 from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -55,6 +56,8 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return lambda plain: _time(_typed(plain, str))
     if kind is float:
         return lambda plain: float(plain) if type(plain) is int else _typed(plain, float)
+    if kind is str:  # names, most of which are in memory already
+        return lambda plain: intern(_typed(plain, str))
     if not attrs.has(kind):
         return lambda plain: _typed(plain, kind)
     return _instance(kind)

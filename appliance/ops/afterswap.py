@@ -27,7 +27,7 @@ from appliance.tls.snimap import SniMap
 
 AT_ONCE = 2
 """So many handshakes at the same time."""
-MOST_LOOKS = 200
+MOST_LOOKS = 50
 """So many swaps are waiting for theirs at most: of thousands of sites that are put into service in one moment, at the
 start, only the first ones are looked at. A renewal always is."""
 

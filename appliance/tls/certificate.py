@@ -195,5 +195,5 @@ def _names(leaf: x509.Certificate) -> frozenset[str]:
         extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return frozenset()
-    dns = (name.lower() for name in extension.get_values_for_type(x509.DNSName))
+    dns = (intern(name.lower()) for name in extension.get_values_for_type(x509.DNSName))
     return frozenset(dns).union(str(address) for address in extension.get_values_for_type(x509.IPAddress))

@@ -98,7 +98,8 @@ class SniMap:
             check_loads(certificate)
             self._taken.add(certificate.kind)
         old = self._served.get(site)
-        self._rename(site, frozenset(name.lower() for name in names))
+        wanted = frozenset(name.lower() for name in names)
+        self._rename(site, certificate.names if wanted == certificate.names else wanted)  # as a rule: kept once
         self._served[site] = ServedCertificate(site, certificate)
         if old is not None:
             self._contexts.forget(old)
