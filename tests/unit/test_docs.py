@@ -1,4 +1,4 @@
-"""The documentation: it builds without a warning, and what it says to write can be written."""
+"""The documentation: what it says to write can be written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sphinx.cmd.build import build_main
 
 from appliance.configfile import load
 from appliance.errors import ConfigurationError
@@ -28,12 +27,6 @@ def configurations() -> Iterator[tuple[str, str]]:
         for block in _BLOCK.finditer(text):
             line = text.count("\n", 0, block.start()) + 1
             yield f"{page.name}:{line}", textwrap.dedent(block[2])
-
-
-def test_it_builds(tmp_path: Path) -> None:
-    """No warning: no page that nothing leads to, no reference that leads nowhere."""
-    assert build_main(["-q", "-W", "--keep-going", "-E", "-b", "html", str(ROOT / "docs"), str(tmp_path)]) == 0
-    assert (tmp_path / "quickstart.html").exists()
 
 
 def test_there_are_configurations() -> None:

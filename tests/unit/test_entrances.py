@@ -90,7 +90,7 @@ def test_one_cannot_be_opened(entrance: Entrance, listening: Listening) -> None:
 
 def test_one_that_cannot_even_be_tried(entrance: Entrance, listening: Listening) -> None:
     """A descriptor that systemd did not pass on."""
-    with pytest.raises(KeyError):
+    with pytest.raises(ListenError, match="systemd has passed no such socket"):
         entrance.prepare(["tcp:3", "systemd:domain=INET:name=nothing"])
     assert listening.open == [1, 2]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -22,27 +22,34 @@ def name_of(file: Path) -> str:
 FILES = {name_of(file): file for file in (ROOT / "appliance").rglob("*.py")}
 
 
-def statements(node: ast.AST) -> Iterator[ast.stmt]:
-    """All import statements below ``node``, but those that only the type checker reads."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+@cache
+def statements(module: str) -> list[ast.Import | ast.ImportFrom]:
+    """All import statements of a module, but those that only the type checker reads."""
+    found = []
+    nodes: list[ast.AST] = [ast.parse(FILES[module].read_text())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             continue
-        if isinstance(child, ast.Import | ast.ImportFrom):
-            yield child
-        yield from statements(child)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.append(node)
+        elif not isinstance(node, ast.expr):
+            nodes += ast.iter_child_nodes(node)
+    return found
 
 
-def imports(module: str) -> set[str]:
+@cache
+def imports(module: str) -> frozenset[str]:
     """What a module imports, anywhere in it: whole names of our own modules, of others as they are written."""
-    found = set()
-    for statement in statements(ast.parse(FILES[module].read_text())):
+    found: set[str] = set()
+    for statement in statements(module):
         if isinstance(statement, ast.Import):
             found |= {alias.name for alias in statement.names}
-        elif isinstance(statement, ast.ImportFrom):
+        else:
             assert statement.level == 0, f"{module}: imports by full names only"
             base = statement.module or ""
             found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in FILES else base for alias in statement.names}
-    return found
+    return frozenset(found)
 
 
 def level(module: str) -> int:
@@ -80,13 +87,10 @@ def test_one_module_knows_the_global_reactor() -> None:
     """Everybody else is handed one, so that tests can hand in a clock."""
     reactor = {"twisted.internet.reactor"}
     users = set()
-    for module, file in FILES.items():
-        for statement in statements(ast.parse(file.read_text())):
-            if isinstance(statement, ast.ImportFrom):
-                names = {f"{statement.module}.{alias.name}" for alias in statement.names}
-            else:
-                names = imports(module)
-            if names & reactor:
+    for module in FILES:
+        for statement in statements(module):
+            base = f"{statement.module}." if isinstance(statement, ast.ImportFrom) else ""
+            if reactor & {base + alias.name for alias in statement.names}:
                 users.add(module)
     assert users == {"appliance.tap"}
 

@@ -17,19 +17,19 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from appliance.config import Limits, Route, Site, UpstreamAddress
 from appliance.files.target import FileTargets
 from appliance.filesconfig import Root
-from appliance.passwords import hash_password
 from appliance.proxy.assembly import RETRY_AFTER, Assembly
 from appliance.proxy.basicauth import MOST_OF_ONE, MOST_WAITING
 from appliance.proxy.trust import TrustedProxies
 from appliance.siteconfig import BasicAuth, HeaderEdits, Hsts, RateLimit, Redirect, Respond, Rules
 from appliance.turn import Turn
 from tests.support import http2
+from tests.support.passwords import cheap_hash
 from tests.support.proxying import OK, TOKEN_PATH, Proxy, proxy, read_responses
 from tests.support.transports import FINISHED, OPEN, Peer
 
 APPLICATION = UpstreamAddress("127.0.0.1", 8000)
 TO_APPLICATION = Route("/", (APPLICATION,))
-AUTH = BasicAuth((("anna", hash_password(b"secret")),), "Staff")
+AUTH = BasicAuth((("anna", cheap_hash(b"secret")),), "Staff")
 RIGHT = b"Authorization: Basic %b\r\n" % b64encode(b"anna:secret")
 
 
@@ -467,7 +467,7 @@ class TestPasswords:
     def test_routes(self) -> None:
         """A route may have users of its own, or let everybody in."""
         with front() as site:
-            others = BasicAuth((("bob", hash_password(b"b")),))
+            others = BasicAuth((("bob", cheap_hash(b"b")),))
             site.serve(
                 Route("/open", (APPLICATION,), rules=Rules(basic_auth=False)),
                 Route("/bob", (APPLICATION,), rules=Rules(basic_auth=others)),
@@ -489,7 +489,7 @@ class TestPasswords:
             site.serve(rules=Rules(basic_auth=AUTH), hsts=Hsts())
             assert status(client, fields=RIGHT) == 200
             assert site.threads.done == 1
-            changed = (("anna", hash_password(b"another")),)
+            changed = (("anna", cheap_hash(b"another")),)
             site.serve(rules=Rules(basic_auth=evolve(AUTH, users=changed)))
             assert status(client, fields=RIGHT) == 401
 

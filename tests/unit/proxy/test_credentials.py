@@ -6,11 +6,11 @@ from base64 import b64encode
 
 import pytest
 
-from appliance.passwords import hash_password
 from appliance.proxy.credentials import Credentials, is_basic
 from appliance.siteconfig import BasicAuth
+from tests.support.passwords import cheap_hash
 
-AUTH = BasicAuth((("anna", hash_password(b"pass:word")), ("bär", hash_password("gehäuse".encode()))))
+AUTH = BasicAuth((("anna", cheap_hash(b"pass:word")), ("bär", cheap_hash("gehäuse".encode()))))
 
 
 def basic(user: str, password: str) -> bytes:
