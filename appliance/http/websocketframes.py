@@ -31,9 +31,14 @@ class ServerFrames:
 
     def feed(self, data: bytes) -> bytes:
         """What is to be sent of this piece, with our Close after it if that is due."""
+        size = len(data)
+        if size > 1 and not (self._left or self._header or self._leaving):  # one whole frame, as most pieces are
+            second = data[1]
+            if second == size - 2 and second < 126 and data[0] & 0x0F != _CLOSE:
+                return data
         if self.over:
             return b""
-        if len(data) <= self._left and not self._leaving:
+        if size <= self._left and not self._leaving:
             self._left -= len(data)
             return data
         known = self._header

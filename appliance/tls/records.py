@@ -12,19 +12,37 @@ from OpenSSL._util import ffi, lib
 RECORD = 16 * 1024
 """Bytes of data in the longest TLS record, and so the most that one read brings or one write takes."""
 
+_MORE_LIKELY = 4 * 1024
+"""A record of at least so many bytes is probably followed by another: worth a system call to see."""
+_AT_ONCE = 8
+"""How many records are read at most before anything is done with them."""
+
 # One is enough: a reactor has one thread, and the bytes are copied out before anything else can run.
-_buffer = ffi.new("char[]", RECORD)
+_buffer = ffi.new("char[]", RECORD * _AT_ONCE)
+
+_LAST_BEGIN = RECORD * (_AT_ONCE - 1)
 
 _read, _write, _bytes_of, _pointer_to = lib.SSL_read, lib.SSL_write, ffi.buffer, ffi.from_buffer
 
 
-def read_record(tls: SSL.Connection) -> bytes:
-    """The data of the next record, or of what is left of it. Raises ``SSL.Error`` as ``Connection.recv`` does."""
-    length = _read(tls._ssl, _buffer, RECORD)
-    if length <= 0:
-        tls._raise_ssl_error(tls._ssl, length)
-    data: bytes = _bytes_of(_buffer, length)[:]
-    return data
+def read_records(tls: SSL.Connection) -> tuple[bytes, int]:
+    """The data of the records that are there, and the result that stopped the reading if one did, for `raise_for`.
+
+    Raises ``SSL.Error`` as ``Connection.recv`` does where there is none.
+    """
+    ssl = tls._ssl
+    length = _read(ssl, _buffer, RECORD)
+    if length < _MORE_LIKELY:
+        if length <= 0:
+            tls._raise_ssl_error(ssl, length)
+        return _bytes_of(_buffer, length)[:], 1
+    end = length
+    while length >= _MORE_LIKELY and end <= _LAST_BEGIN:
+        length = _read(ssl, _buffer + end, RECORD)
+        if length <= 0:
+            return _bytes_of(_buffer, end)[:], length
+        end += length
+    return _bytes_of(_buffer, end)[:], 1
 
 
 def write_record(tls: SSL.Connection, data: bytes) -> int:
@@ -55,6 +73,6 @@ def write_records(tls: SSL.Connection, data: bytes | memoryview, start: int, lim
 
 
 def raise_for(tls: SSL.Connection, result: int) -> None:
-    """Raise the ``SSL.Error`` behind a result of `write_records`, if it is one of failure."""
+    """Raise the ``SSL.Error`` behind a result of the above, if it is one of failure."""
     if result <= 0:
         tls._raise_ssl_error(tls._ssl, result)

@@ -22,14 +22,8 @@ from zope.interface import implementer
 from appliance.immediate import ImmediatePort, ImmediateWrites
 from appliance.lingering import LingeringClose
 from appliance.tls.clienthello import LONGEST
-from appliance.tls.records import RECORD, raise_for, read_record, write_record, write_records
+from appliance.tls.records import RECORD, raise_for, read_records, write_record, write_records
 from appliance.tls.snimap import SniMap, is_proof
-
-_MORE_LIKELY = 4 * 1024
-"""A record of at least so many bytes is probably followed by another: worth a system call to see."""
-
-_RECORDS_AT_ONCE = 8
-"""How many records one turn of the reactor reads from one connection."""
 
 
 @implementer(INegotiated)
@@ -58,36 +52,28 @@ class TlsServer(ImmediateWrites, LingeringClose, Server):
     # -- reading
 
     def doRead(self) -> Exception | None:
-        """Continue the handshake or deliver data: up to `_RECORDS_AT_ONCE` records by one ``dataReceived``."""
+        """Continue the handshake or deliver data: some records at once, so that others have their turn."""
         if self.handshaking:
             failed = self._handshake()
             if failed is not None or self.handshaking or not self._reading:
                 return failed
         tls = self._tls
         assert tls is not None
-        pieces: list[bytes] = []
+        data = b""
         ended: Exception | None = None
         try:
-            data = read_record(tls)
-            while len(data) >= _MORE_LIKELY and len(pieces) < _RECORDS_AT_ONCE - 1:
-                pieces.append(data)
-                data = read_record(tls)
+            data, result = read_records(tls)
+            raise_for(tls, result)
         except SSL.WantReadError:
-            data = b""
+            pass
         except SSL.WantWriteError:
-            data = b""
             self._wait_for_write()
         except SSL.ZeroReturnError:
-            data = b""
             ended = main.CONNECTION_DONE
         except SSL.Error as error:
-            data = b""
             ended = self._failure(error)
         if self._writes_wait:
             self._writes_may_go_on()
-        if pieces:
-            pieces.append(data)
-            data = b"".join(pieces)
         if data:
             self.protocol.dataReceived(data)
         return None if ended is None else self._input_ended(ended)

@@ -715,7 +715,7 @@ class FailsOnce:
 
 
 def fail_once(patch: pytest.MonkeyPatch, function: str, error: Exception) -> None:
-    """The same for ``read_record`` and ``write_record``."""
+    """The same for ``read_records`` and ``write_record``."""
     real = getattr(transport_module, function)
 
     def fail(*_arguments: object) -> None:
@@ -736,7 +736,7 @@ def test_read_that_must_write_first(ours: Server, connect: Connect, monkeypatch:
     """A read that has to wait for the socket to take data neither spins nor is forgotten (as with key updates)."""
     client = connect(ours)
     transport = established(ours, client)
-    fail_once(monkeypatch, "read_record", SSL.WantWriteError())
+    fail_once(monkeypatch, "read_records", SSL.WantWriteError())
     client.send(b"y")
     assert transport.doRead() is None
     transport.startReading()
@@ -753,7 +753,7 @@ def test_read_that_must_write_first_while_paused(
     """Nothing is delivered to a protocol that paused in the meantime, and what was queued is sent."""
     client = connect(ours)
     transport = established(ours, client)
-    fail_once(monkeypatch, "read_record", SSL.WantWriteError())
+    fail_once(monkeypatch, "read_records", SSL.WantWriteError())
     client.send(b"y")
     assert transport.doRead() is None
     transport.pauseProducing()
@@ -768,9 +768,9 @@ def test_end_met_while_writing(ours: Server, connect: Connect, monkeypatch: pyte
     """A connection found dead when the socket takes data again is lost as any other."""
     client = connect(ours)
     transport = established(ours, client)
-    fail_once(monkeypatch, "read_record", SSL.WantWriteError())
+    fail_once(monkeypatch, "read_records", SSL.WantWriteError())
     assert transport.doRead() is None
-    fail_once(monkeypatch, "read_record", SSL.SysCallError(104, "ECONNRESET"))
+    fail_once(monkeypatch, "read_records", SSL.SysCallError(104, "ECONNRESET"))
     assert isinstance(ours.lost(), ConnectionLost)
 
 
