@@ -53,7 +53,7 @@ The service itself is run by twist:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit status; argparse itself exits with 2 on arguments it cannot read."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         status: int = options.command(options)
     except ConfigurationError as error:
@@ -97,7 +97,8 @@ def _summary(site: Site) -> str:
     return f"{', '.join(site.names)}: {'; '.join(routes)}"
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """What the command understands; manual page and completion are made from it, too."""
     parser = argparse.ArgumentParser(
         prog="appliance",
         description="Tools for the appliance, which terminates TLS, proxies, and keeps certificates renewed.",

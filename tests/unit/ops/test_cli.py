@@ -113,7 +113,7 @@ def test_check_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_the_manual_has_every_command_and_option() -> None:
     """In ``docs/commands.rst``, as the parser has them."""
     text = (Path(__file__).parents[3] / "docs" / "commands.rst").read_text()
-    commands = next(action.choices for action in cli._parser()._actions if action.dest == "command" or action.choices)
+    commands = next(action.choices for action in cli.parser()._actions if action.dest == "command" or action.choices)
     assert commands is not None
     for name, parser in dict(commands).items():
         assert f"appliance {name}" in text or f"``{name}``" in text, name
