@@ -15,9 +15,10 @@ from dns.resolver import Resolver
 
 from appliance.commandline import CommandLine
 from appliance.config import Configuration, UpstreamAddress
-from appliance.configfile import DEFAULT_FILE
+from appliance.configfile import DEFAULT_FILE, load
 from appliance.errors import ApplianceError, ConfigurationError
 from appliance.ops import firstconfig
+from appliance.ops.controlclient import ask
 from appliance.ops.doctor import Patient, examine, make_resolver
 from appliance.ops.findings import BAD, GOOD, WARNING, Finding, show
 from appliance.ops.firstconfig import Answers
@@ -79,23 +80,24 @@ def init(options: argparse.Namespace) -> int:
     at DNS and ports as a CA would find them; and write a configuration with which the appliance runs.
 
     What is found does not keep the file from being written: it says what to do before the start. A file that is there
-    already is left alone without --force.
+    already is left alone without --force, unless it names no site.
     """
+    replace = options.force or _names_no_site(options.config)
     try:
-        if options.config.exists() and not options.force:
+        if options.config.exists() and not replace:
             raise firstconfig.in_the_way(options.config)
         resolver = make_resolver(options.resolver)
         answers = _ask_all(options)
         configuration = _configuration(answers)
         findings = [] if options.no_check else _look(configuration, resolver, options.json)
-        kept = firstconfig.write(options.config.absolute(), firstconfig.text(answers), options.force)
+        kept = firstconfig.write(options.config.absolute(), firstconfig.text(answers), replace)
     except ConfigurationError:
         raise
     except ValueError as error:
         return complain(options, ApplianceError(f"--resolver: {error}"), BAD_CONFIGURATION)
     except ApplianceError as error:
         return complain(options, error, FAILED)
-    steps = _next(options.config)
+    steps = _next(options.config, _runs(configuration.state_dir))
     if options.json:
         print_json(
             {
@@ -197,7 +199,8 @@ def _look(configuration: Configuration, resolver: Resolver, quiet: bool) -> list
     )
     if not quiet:
         print("Looking at DNS and ports ...", file=sys.stderr, flush=True)
-    found = [look_at_port(port) for port in [*http, *https]]
+    ports = [] if _runs(configuration.state_dir) else [*http, *https]  # else it is the appliance that has them
+    found = [look_at_port(port) for port in ports]
     found += [look_at_application(address) for address in site.routes[0].upstreams]
     found += [finding for finding in examine(patient, PATIENCE) if not finding.check.startswith("port ")]
     if not quiet:
@@ -242,11 +245,29 @@ def look_at_application(address: UpstreamAddress) -> Finding:
     return Finding("", "application", GOOD, f"{address} accepts connections")
 
 
-def _next(path: Path) -> list[str]:
+def _runs(state_dir: Path) -> bool:
+    """Whether an appliance does, as it does without a site where a package has started it."""
+    try:
+        ask(state_dir, "status")
+    except ApplianceError:
+        return False
+    return True
+
+
+def _names_no_site(path: Path) -> bool:
+    """Whether it is a good configuration, but for having no sites yet."""
+    try:
+        return not load(path).sites
+    except ApplianceError:
+        return False
+
+
+def _next(path: Path, running: bool) -> list[str]:
     unit = any(Path(folder, "appliance.service").exists() for folder in ("/etc/systemd/system", "/lib/systemd/system"))
     run = f"twist appliance --config {path}"
+    start = "systemctl enable --now appliance" if unit and path == DEFAULT_FILE else run
     return [
-        "systemctl enable --now appliance" if unit and path == DEFAULT_FILE else run,
+        f"appliance reload --config {path}" if running else start,
         f"appliance status --watch --config {path}      the first certificate, step by step",
         f"appliance doctor NAME --config {path}         if it does not come",
     ]

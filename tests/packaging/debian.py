@@ -90,7 +90,7 @@ def first_site(machine: Machine, pebble: Pebble, upstream: str) -> None:
     shutil.copy(pebble.ca_file, machine.root / CONFIGURATION.parent / "ca.pem")
     given = ["--site", SITE, "--upstream", upstream, "--email", "admin@example.com", "--no-check"]
     given += ["--directory", pebble.directory_url, "--ca-file", f"/{CONFIGURATION.parent}/ca.pem"]
-    machine.run("appliance", "init", "--force", *given)
+    machine.run("appliance", "init", *given)
     with (machine.root / CONFIGURATION).open("a") as file:
         file.write('\n[access_log]\nfile = "/var/log/appliance/access.log"\n')
     machine.run("appliance", "check")

@@ -44,6 +44,21 @@ def test_by_options(tmp_path: Path, capsys: Said) -> None:
     assert (answer["file"], answer["findings"]) == (str(path), [])
 
 
+def test_a_configuration_without_sites(tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is replaced, and kept; where the service runs already, it has the ports, and is to be reloaded."""
+    path = tmp_path / "c.toml"
+    path.write_text("drain_timeout = 5\n")
+    monkeypatch.setattr(init, "ask", lambda state_dir, command: {})
+    monkeypatch.setattr(init, "examine", lambda patient, patience: [])
+    assert main(["init", *GIVEN, "--config", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert f"appliance reload --config {path}" in out
+    assert "port 80" not in out
+    assert (tmp_path / "c.toml.before-init").read_text() == "drain_timeout = 5\n"
+    path.write_text("what is this")
+    assert main(["init", *GIVEN, "--config", str(path), "--no-check"]) == 1
+
+
 def test_questions(tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three; one that is answered wrongly is asked again, with what is wrong."""
     answers = "not a name!\n\nexample.com\n8000\nnobody\na@example.com\n"
