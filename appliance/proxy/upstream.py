@@ -23,6 +23,8 @@ from appliance.proxy.member import Member
 from appliance.proxy.pool import Pool
 from appliance.proxy.selection import Balance, balance_named
 
+_NOBODY: OrderedDict[_Attempt, None] = OrderedDict()
+"""The queue of an application that nobody waits for, as for most of thousands."""
 _LOG_SECONDS = 1.0
 
 _REPLAYS = 3
@@ -58,7 +60,7 @@ class Upstream:
         self._only = self.members[0] if len(self.members) == 1 else None
         self._trials: list[Member] = []
         self._attempts: dict[Exchange, _Attempt] = {}
-        self._queue: OrderedDict[_Attempt, None] = OrderedDict()
+        self._queue = _NOBODY
         self._closing = False
         self._logged_at = float("-inf")
         self._unlogged = 0
@@ -191,6 +193,8 @@ class Upstream:
         else:
             patience = self.backend.try_for if refusing else self.pools[0].timeouts.connect
             attempt.deadline = attempt.give_up = min(attempt.give_up, now + patience)
+            if self._queue is _NOBODY:
+                self._queue = OrderedDict()
             self._queue[attempt] = None
             self._deadlines.add(attempt)
             if len(self._queue) == 1:
