@@ -13,7 +13,6 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -131,12 +130,7 @@ class ClientFactory:
             connection.tls,
         )
         self.open[successor] = self.open.pop(connection)
-        transport = connection.give_up_transport()
-        if isinstance(transport, ProtocolWrapper):
-            transport.wrappedProtocol = successor
-        else:
-            transport.protocol = successor
-        successor.makeConnection(transport)
+        connection.hand_over(successor)
         if self._retiring:
             successor.retire()
 

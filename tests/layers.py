@@ -226,10 +226,13 @@ ADAPTERS = [
 """Sockets, files, threads, TLS and the CA, each behind one module."""
 
 PROXY = [
+    "appliance.http.closing",
+    "appliance.http.handover",
     "appliance.http.http2",
     "appliance.http.http2stream",
     "appliance.http.http2tunnel",
     "appliance.http.server",
+    "appliance.http.tunnel",
     "appliance.proxy.assembly",
     "appliance.proxy.dial",
     "appliance.proxy.handler",

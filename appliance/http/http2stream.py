@@ -13,7 +13,7 @@ from appliance.http.http2headers import response_fields
 from appliance.http.http2server import ServerStream
 from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from appliance.http.record import Record
-from appliance.http.serving import Exchange
+from appliance.http.serving import Exchange, Tunnel
 
 if TYPE_CHECKING:
     from appliance.http.http2 import Http2Connection
@@ -300,17 +300,9 @@ class Stream(ServerStream):
         else:
             self._engine.reset(self, INTERNAL_ERROR if reset is None else reset)
 
-    def switch(self, response: ResponseHead) -> None:
-        """Never called, nor are the next ones: only a `http2tunnel.TunnelStream` asks for another protocol."""
+    def switch(self, response: ResponseHead) -> Tunnel:
+        """See Downstream. Never called: only a `http2tunnel.TunnelStream` asks for another protocol."""
         raise NotImplementedError
-
-    tunnel_data = send_body
-
-    def tunnel_ended(self) -> None:
-        """See switch."""
-        raise NotImplementedError
-
-    tunnel_lost = tunnel_ended
 
     # --- time ---
 

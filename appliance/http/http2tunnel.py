@@ -69,13 +69,13 @@ class TunnelStream(Stream):
             response.status = 502
         super().send_head(response)
 
-    def switch(self, response: ResponseHead) -> None:
+    def switch(self, response: ResponseHead) -> TunnelStream:
         """The application agreed: the stream is a tunnel from here on."""
         proofs = [value for name, value in response.fields if name.lower() == b"sec-websocket-accept"]
         if proofs != [self._proof]:
             self._let_go()
             self.fail(502)
-            return
+            return self
         self._awaited = False
         self._tunnel = self.half_closes = True
         if self._record is not None:
@@ -84,6 +84,12 @@ class TunnelStream(Stream):
         agreed = ResponseHead(200, b"")
         agreed.fields = _without_handshake(response.fields)
         self._engine.send_headers(self, response_fields(agreed), False)
+        return self
+
+    def tunnel_opened(self) -> None:
+        """See serving.Tunnel."""
+        if not self._tunnel:
+            return
         ahead, self._ahead = self._ahead, b""
         if ahead:
             self.untaken = 0

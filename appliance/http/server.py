@@ -1,10 +1,11 @@
 """The client-facing HTTP/1.1 connection: one request after the other, each answered by an exchange or on the spot.
 
 IDLE ──head──▶ BUSY ──answered, body read──▶ IDLE
-                ├──answered, must close──▶ LINGERING ──▶ gone
-                └──101──▶ TUNNEL ──▶ gone
+                ├──answered, must close──▶ a `Closing`
+                └──101──▶ a `ClientTunnel`
 
-It can be asked to end: by `drain` as soon as may be, by `retire` without anybody noticing.
+It can be asked to end: by `drain` as soon as may be, by `retire` without anybody noticing. Whoever asks knows it until
+the socket is closed, also while a successor has the transport.
 """
 
 from __future__ import annotations
@@ -22,22 +23,20 @@ from appliance.config import Limits, Timeouts
 from appliance.deadlines import NEVER, Deadlines
 from appliance.errors import RequestError
 from appliance.http.body import LAST_CHUNK, BodyError, BodyReader, UntilCloseReader, chunk, last_chunk, reader_for
+from appliance.http.closing import Closing
 from appliance.http.flow import unsent
+from appliance.http.handover import hand_over
 from appliance.http.http1 import HEAD_END, check_partial_head, read_request, write_response
 from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from appliance.http.record import Observer, Record
 from appliance.http.serving import Exchange, Handler
-from appliance.http.websocketframes import ServerFrames
+from appliance.http.tunnel import ClientTunnel
 from appliance.proxyprotocol import Connection
 
 _IDLE: Final = 0
 _BUSY: Final = 1
-_LINGERING: Final = 2
-_TUNNEL: Final = 3
-_GONE: Final = 4
+_GONE: Final = 2
 
-_LINGER_SECONDS = 6.0  # more than the transport's own, which ends without a reset
-_GOODBYE_SECONDS = 5.0  # for both ends of a WebSocket to close, once the client was told
 _JOIN_BYTES = 16 * 1024
 _READ_AHEAD_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -61,7 +60,6 @@ class ServerConnection:
         "_deadlines",
         "_exchange",
         "_first_by",
-        "_frames",
         "_half_closed",
         "_handler",
         "_head",
@@ -79,8 +77,8 @@ class ServerConnection:
         "_tell_gone",
         "_tell_secured",
         "_timeouts",
+        "_tunnel",
         "_unsent",
-        "_write_closed",
         "client",
         "deadline",
         "logged",
@@ -143,11 +141,10 @@ class ServerConnection:
         self._paused = False
         self._reading_stopped = False
         self._half_closed = False
-        self._write_closed = False
         self._unsent = 0
         self._leaving = False
-        self._frames: ServerFrames | None = None
-        """Of a WebSocket."""
+        self._tunnel: ClientTunnel | None = None
+        """What the connection has become."""
 
     @property
     def ends(self) -> Connection | None:
@@ -205,28 +202,14 @@ class ServerConnection:
             self._advance()
         elif state == _BUSY:
             self._request_data(data)
-        elif state == _TUNNEL:
-            assert self._exchange is not None
-            if self._record is not None:
-                self._record.bytes_in += len(data)
-            if self._timeouts.websocket_idle is not None:
-                self._renew_deadline()
-            self._exchange.body_received(data)
 
     def readConnectionLost(self) -> None:
         """See IHalfCloseableProtocol: a client that asked and closed its side still gets its answer."""
         self._half_closed = True
-        state, exchange = self._state, self._exchange
-        if state == _TUNNEL:
-            if self._write_closed:  # what the client said last still reaches the upstream
-                self._exchange = None
-                self._drop()
-            if exchange is not None:
-                exchange.body_ended()
-        elif state == _BUSY:
+        if self._state == _BUSY:
             if self._body is not None:
                 self._refuse(400)
-        elif state != _IDLE or not self._buffer or not self._paused:
+        elif self._state == _IDLE and not (self._buffer and self._paused):
             self._drop()
 
     def writeConnectionLost(self) -> None:
@@ -272,8 +255,6 @@ class ServerConnection:
             self._rest(self._deadlines.seconds())
         else:
             self._renew_deadline()
-        if self._write_closed:  # a FileDescriptor forgets it over resuming its producer
-            self.transport.loseWriteConnection()
         if self._exchange is not None:
             self._exchange.resume()
 
@@ -282,11 +263,11 @@ class ServerConnection:
 
     def expire(self, now: float) -> None:
         """The deadline has passed; see Deadlines."""
-        if self._paused or self._state == _LINGERING:
+        if self._paused:
             left = unsent(self.transport)
             if left != self._unsent:  # slow, but moving
                 self._unsent = left
-                self.deadline = now + (self._timeouts.body if left else _LINGER_SECONDS)
+                self.deadline = now + self._timeouts.body
                 return
         elif (self._state == _BUSY and self._awaited) or (self._state == _IDLE and self._buffer.strip(b"\r\n")):
             self._refuse(408)
@@ -297,15 +278,12 @@ class ServerConnection:
         self._abort()
 
     def _renew_deadline(self) -> None:
-        """While BUSY or TUNNEL: allow the client its time if it is its turn to send. While paused, time runs on."""
+        """While BUSY: allow the client its time if it is its turn to send. While paused, time runs on."""
         if self._paused:
             return
         self._moved = 0
-        idle = self._timeouts.websocket_idle
         if self._state == _BUSY and self._body is not None and not self._reading_stopped:
             self.deadline = self._deadlines.seconds() + self._timeouts.body
-        elif self._state == _TUNNEL and idle is not None:
-            self.deadline = self._deadlines.seconds() + idle
         else:
             self.deadline = NEVER
 
@@ -423,13 +401,13 @@ class ServerConnection:
 
     def pause_request(self) -> None:
         """Take no more of the request's body for now."""
-        if self._state in (_BUSY, _TUNNEL):
+        if self._state == _BUSY:
             self._stop_reading()
             self._renew_deadline()
 
     def resume_request(self) -> None:
         """Go on taking the request's body."""
-        if self._reading_stopped and self._state in (_BUSY, _TUNNEL):
+        if self._reading_stopped and self._state == _BUSY:
             self._start_reading()
             self._renew_deadline()
 
@@ -563,70 +541,48 @@ class ServerConnection:
         else:
             self._abort()
 
-    def switch(self, response: ResponseHead) -> None:
-        """Send the 101 and become a tunnel; what the client sent ahead goes to the exchange."""
+    def switch(self, response: ResponseHead) -> ClientTunnel:
+        """Send the 101 and become a tunnel."""
         request, exchange = self._request, self._exchange
         assert request is not None
         assert exchange is not None
         self.send_head(response)
         self.flush()
-        self._state = _TUNNEL
-        if request.upgrade.lower() == b"websocket":
-            self._frames = ServerFrames()
-        self._renew_deadline()
+        self._exchange = None
         ahead, self._buffer = self._buffer, b""
         self._start_reading()
-        if ahead:
-            exchange.body_received(ahead)
-        if self._half_closed:
-            exchange.body_ended()
-        if self._leaving and self._state == _TUNNEL:
-            self._leave_tunnel()
-
-    def tunnel_data(self, data: bytes) -> None:
-        """Bytes from the other end of the tunnel."""
-        if self._frames is not None:
-            data = self._frames.feed(data)
-            if not data:
-                return
-        if self._record is not None:
-            self._record.bytes_out += len(data)
+        if self._paused:  # if the socket is still full, the tunnel is told so anew
+            exchange.resume()
+        self._tunnel = ClientTunnel(
+            exchange,
+            self._deadlines,
+            self._timeouts,
+            self._record,
+            request.upgrade.lower() == b"websocket",
+            ahead,
+            self._half_closed,
+            self.connectionLost,
+        )
+        self.hand_over(self._tunnel)
         if self._leaving:
-            self._expect_goodbye()
-        elif self._timeouts.websocket_idle is not None:
-            self._renew_deadline()
-        self.transport.write(data)
-
-    def tunnel_ended(self) -> None:
-        """The other end of the tunnel will send no more."""
-        if self._half_closed:
-            self.tunnel_lost()
-        else:
-            self._write_closed = True
-            self.transport.loseWriteConnection()
-
-    def tunnel_lost(self) -> None:
-        """The other end of the tunnel is gone."""
-        self._exchange = None
-        if self._state == _TUNNEL:
-            self._drop()
+            self._tunnel.leave()
+        return self._tunnel
 
     # --- endings ---
 
-    def give_up_transport(self) -> Any:
-        """Be done with the connection, which goes on as somebody else's: its transport, to be given a new protocol."""
+    def hand_over(self, successor: IProtocol) -> None:
+        """Be done with the transport, which is somebody else's from now on."""
         self._state = _GONE
         self.deadline = NEVER
         self._deadlines.discard(self)
-        self.transport.unregisterProducer()
-        return self.transport
+        hand_over(self.transport, successor)
 
     def drain(self) -> None:
         """Let the request under way come to its end and take no other; end a tunnel, with a word if that can be."""
         self._leaving = True
         self.retire()
-        if self._state == _TUNNEL:
-            self._leave_tunnel()
+        if self._tunnel is not None:
+            self._tunnel.leave()
         elif self._state == _IDLE and not self._buffer:
             self._drop()
         elif self._request is not None:
@@ -639,28 +595,8 @@ class ServerConnection:
             self._request.keep_alive = False
 
     def abort(self) -> None:
-        """End it at once."""
-        if self._state != _GONE:
-            self._abort()
-
-    def _leave_tunnel(self) -> None:
-        """Tell the client of a WebSocket, at the end of the frame under way; end any other tunnel."""
-        frames = self._frames
-        if frames is None:
-            exchange, self._exchange = self._exchange, None
-            self._drop()
-            if exchange is not None:
-                exchange.client_lost()
-            return
-        goodbye = frames.leave()
-        if goodbye and not self._write_closed:
-            self.transport.write(goodbye)
-        self._expect_goodbye()
-
-    def _expect_goodbye(self) -> None:
-        """A client that was told has so long to answer, and its application to close."""
-        if self._frames is not None and self._frames.over:
-            self.deadline = self._deadlines.seconds() + _GOODBYE_SECONDS
+        """End it at once, whoever has the transport now."""
+        self._abort()
 
     def _refuse(self, status: int) -> None:
         """Answer an error and close: what follows on this connection cannot be trusted."""
@@ -681,26 +617,23 @@ class ServerConnection:
         self.answer(self._handler.errors.answer(status, self._request))
 
     def _linger(self) -> None:
-        """Close after all was sent, reading on a little: a reset could overtake the response (RFC 9112 section 9.6)."""
+        """Close after all was sent, although the client may still be sending."""
         self._buffer = b""
         self._body = None
         self._start_reading()
-        self._expect_close()
         if self._half_closed:
-            self.transport.loseConnection()
+            self._drop()
         else:
-            self.transport.loseWriteConnection()
+            self._closing().close_half()
 
     def _drop(self) -> None:
         """Close after all was sent."""
-        self._expect_close()
-        self.transport.loseConnection()
+        self._closing().close()
 
-    def _expect_close(self) -> None:
-        self._state = _LINGERING
-        self._unsent = 0
-        self.deadline = self._deadlines.seconds() + _LINGER_SECONDS
-        self.transport.unregisterProducer()
+    def _closing(self) -> Closing:
+        closing = Closing(self._deadlines, self._timeouts.body, self.connectionLost)
+        self.hand_over(closing)
+        return closing
 
     def _abort(self) -> None:
         """Close at once; whatever was not sent is lost."""

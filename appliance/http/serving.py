@@ -53,8 +53,24 @@ class Downstream(Protocol):
     def resume_request(self) -> None:
         """Go on reading it."""
 
-    def switch(self, response: ResponseHead) -> None:
-        """Become a tunnel."""
+    def switch(self, response: ResponseHead) -> Tunnel:
+        """Become a tunnel, which is to be talked to from now on."""
+
+
+class Tunnel(Protocol):
+    """The client's side of an exchange after a 101: a `tunnel.ClientTunnel`, or a `http2tunnel.TunnelStream`."""
+
+    def tunnel_opened(self) -> None:
+        """Called once, when the exchange is ready for what the client sent ahead."""
+
+    def pause_request(self) -> None:
+        """Take no more from the client for now."""
+
+    def resume_request(self) -> None:
+        """Go on taking."""
+
+    def fail(self, status: int, reset: int | None = None) -> None:
+        """Break it off."""
 
     def tunnel_data(self, data: bytes) -> None:
         """Bytes for the client."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from appliance.http.compression import Encoder, add_vary, change_head, coding_for, encoder_for, negotiable
 from appliance.http.message import Fields, RequestHead, ResponseHead
-from appliance.http.serving import Client, Exchange
+from appliance.http.serving import Client, Exchange, Tunnel
 from appliance.proxy.routing import RouteEntry
 from appliance.proxy.target import Target
 from appliance.proxyprotocol import Connection
@@ -139,19 +139,9 @@ class _Between:
         """See Downstream."""
         self._client.resume_request()
 
-    def switch(self, response: ResponseHead) -> None:
-        """See Downstream. Never called, nor are the next ones: requests that ask for a tunnel do not come here."""
+    def switch(self, response: ResponseHead) -> Tunnel:
+        """See Downstream. Never called: requests that ask for a tunnel do not come here."""
         raise NotImplementedError
-
-    def tunnel_data(self, data: bytes) -> None:
-        """See switch."""
-        raise NotImplementedError
-
-    def tunnel_ended(self) -> None:
-        """See switch."""
-        raise NotImplementedError
-
-    tunnel_lost = tunnel_ended
 
     # --- from the exchange ---
 

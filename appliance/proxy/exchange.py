@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from appliance.errors import UpstreamError
 from appliance.http.message import NO_BODY, UNTIL_CLOSE, Fields, RequestHead, ResponseHead
-from appliance.http.serving import Downstream
+from appliance.http.serving import Downstream, Tunnel
 from appliance.proxyprotocol import Connection
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
@@ -94,6 +94,7 @@ class Exchange:
         "_request_ended",
         "_target",
         "_trailers",
+        "_tunnel",
         "_upstream",
         "request",
         "until_close",
@@ -116,6 +117,8 @@ class Exchange:
         """What came with the body's end."""
         self._replays = 0
         self._paused = False
+        self._tunnel: Tunnel | None = None
+        """What the client's side has become."""
         self.until_close = False
         """Whether the response's body ends with the upstream's connection."""
 
@@ -234,7 +237,7 @@ class Exchange:
         if self.request.record is not None:
             self.request.record.fault = error.phase
         self._upstream.report(self, error)
-        self._downstream.fail(error.status, error.reset)
+        (self._tunnel or self._downstream).fail(error.status, error.reset)
 
     def informational(self, response: ResponseHead) -> None:
         """A 1xx other than 100 and 101."""
@@ -267,11 +270,11 @@ class Exchange:
 
     def pause_request(self) -> None:
         """The upstream does not take more."""
-        self._downstream.pause_request()
+        (self._tunnel or self._downstream).pause_request()
 
     def resume_request(self) -> None:
         """The upstream takes more again."""
-        self._downstream.resume_request()
+        (self._tunnel or self._downstream).resume_request()
 
     # --- tunnels (RFC 9110 section 7.8) ---
 
@@ -282,17 +285,21 @@ class Exchange:
 
     def switched(self, response: ResponseHead) -> None:
         """The upstream speaks the other protocol from here on."""
-        self._downstream.switch(response)
+        self._tunnel = self._downstream.switch(response)
+        self._tunnel.tunnel_opened()
 
     def tunnel_data(self, data: bytes) -> None:
         """Bytes from the upstream."""
-        self._downstream.tunnel_data(data)
+        assert self._tunnel is not None
+        self._tunnel.tunnel_data(data)
 
     def tunnel_ended(self) -> None:
         """The upstream will send no more."""
-        self._downstream.tunnel_ended()
+        assert self._tunnel is not None
+        self._tunnel.tunnel_ended()
 
     def tunnel_lost(self) -> None:
         """The upstream's connection is gone."""
+        assert self._tunnel is not None
         self._connection = None
-        self._downstream.tunnel_lost()
+        self._tunnel.tunnel_lost()

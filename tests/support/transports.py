@@ -90,6 +90,7 @@ class Network(Clock):
     def connect(self, protocol: Any, host: str = "192.0.2.7", port: int = 443) -> Peer:
         """A connection accepted by the appliance, for ``protocol``: the test's end of it."""
         peer = Peer(self)
+        peer.protocol = protocol
         peer.transport = transport = _Accepted(self, peer, protocol, (host, 40000), ("192.0.2.1", port))
         protocol.makeConnection(transport)
         protocol.connectionMade()
@@ -279,6 +280,8 @@ class Peer:
         self.network = network
         self.transport: Any = None
         """The appliance's end."""
+        self.protocol: Any = None
+        """What the appliance accepted the connection with; another may have taken its place at the transport."""
         self.outgoing = bytearray()
         """Sent by the test, not yet read by the appliance."""
         self.incoming = bytearray()

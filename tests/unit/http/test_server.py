@@ -505,7 +505,7 @@ class TestDraining:
         with proxy() as path:
             client = path.client()
             path.exchange(client, REQUEST % 1, OK)
-            client.transport.protocol.drain()
+            client.protocol.drain()
             path.network.settle()
             assert client.saw == FINISHED
 
@@ -514,7 +514,7 @@ class TestDraining:
         with proxy() as path:
             client = path.client()
             client.send((REQUEST % 1)[:9])
-            client.transport.protocol.drain()
+            client.protocol.drain()
             client.send((REQUEST % 1)[9:])
             path.upstream.send(OK)
             assert client.take() == OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -525,7 +525,7 @@ class TestDraining:
         with proxy() as path:
             client = path.client()
             path.exchange(client, REQUEST % 1, OK)
-            client.transport.protocol.retire()
+            client.protocol.retire()
             path.network.settle()
             assert client.saw == OPEN
             client.send(REQUEST % 2)
@@ -539,7 +539,7 @@ class TestDraining:
             client = path.client()
             client.send(REQUEST % 1)
             path.upstream.send(OK[:-1])
-            client.transport.protocol.retire()
+            client.protocol.retire()
             path.upstream.send(OK[-1:])
             assert client.take() == OK
             assert client.saw == OPEN
@@ -552,7 +552,7 @@ class TestDraining:
         with proxy() as path:
             client = path.client()
             client.send(REQUEST % 1 + REQUEST % 2)
-            client.transport.protocol.drain()
+            client.protocol.drain()
             path.upstream.send(OK)
             assert client.take() == OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
             assert client.saw == FINISHED

@@ -269,7 +269,7 @@ def test_drained_between_frames() -> None:
     with proxy() as path:
         client, upstream = switched(path)
         upstream.send(MESSAGE)
-        client.transport.protocol.drain()
+        client.protocol.drain()
         assert client.take() == MESSAGE + GOODBYE
         client.send(CLIENTS_GOODBYE)
         assert upstream.take() == CLIENTS_GOODBYE
@@ -285,7 +285,7 @@ def test_drained_within_a_frame() -> None:
     with proxy() as path:
         client, upstream = switched(path)
         upstream.send(MESSAGE[:4])
-        client.transport.protocol.drain()
+        client.protocol.drain()
         assert client.take() == MESSAGE[:4]
         upstream.send(MESSAGE[4:] + MESSAGE)
         assert client.take() == MESSAGE[4:] + GOODBYE
@@ -297,7 +297,7 @@ def test_drained_and_silent() -> None:
     """A client that does not answer is given some seconds."""
     with proxy() as path:
         client, upstream = switched(path)
-        client.transport.protocol.drain()
+        client.protocol.drain()
         path.pass_time(4)
         assert client.saw == OPEN
         path.pass_time(3)
@@ -310,7 +310,7 @@ def test_drained_after_the_last_word() -> None:
     with proxy() as path:
         client, upstream = switched(path)
         upstream.send(b"\x88\x02\x03\xe8")
-        client.transport.protocol.drain()
+        client.protocol.drain()
         assert client.take() == b"\x88\x02\x03\xe8"
 
 
@@ -319,7 +319,7 @@ def test_drained_before_the_switch() -> None:
     with proxy() as path:
         client = path.client()
         client.send(ASK)
-        client.transport.protocol.drain()
+        client.protocol.drain()
         path.upstream.send(SWITCH)
         assert client.take().endswith(b"\r\n\r\n" + GOODBYE)
 
@@ -331,7 +331,7 @@ def test_other_tunnels_are_closed() -> None:
         client.send(ASK.replace(b"websocket", b"smoke"))
         path.upstream.send(SWITCH.replace(b"WebSocket", b"smoke"))
         client.take()
-        client.transport.protocol.drain()
+        client.protocol.drain()
         path.network.settle()
         assert client.saw == FINISHED
         assert path.upstream.saw != OPEN
@@ -341,7 +341,7 @@ def test_retired() -> None:
     """A tunnel lives on in a process whose place another has taken."""
     with proxy() as path:
         client, upstream = switched(path)
-        client.transport.protocol.retire()
+        client.protocol.retire()
         upstream.send(MESSAGE)
         assert client.take() == MESSAGE
         assert client.saw == OPEN
@@ -351,8 +351,8 @@ def test_aborted() -> None:
     """Until it is cut off."""
     with proxy() as path:
         client, upstream = switched(path)
-        client.transport.protocol.abort()
+        client.protocol.abort()
         path.network.settle()
-        client.transport.protocol.abort()
+        client.protocol.abort()
         assert client.saw == RESET
         assert upstream.saw != OPEN
