@@ -221,6 +221,7 @@ class ServerConnection:
         self.deadline = NEVER
         self._deadlines.discard(self)
         self._buffer = b""
+        self._tunnel = None
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_lost()
