@@ -140,6 +140,7 @@ PURE = [
 ADAPTERS = [
     "appliance.acme.account",
     "appliance.acme.accountops",
+    "appliance.acme.agent",
     "appliance.acme.challenges",
     "appliance.acme.client",
     "appliance.acme.dns.exec_hook",

@@ -16,7 +16,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from txacme.interfaces import IResponder  # type: ignore[import-untyped]
 
-from appliance.acme.client import CaAgent
+from appliance.acme.agent import CaAgent
 from appliance.acme.dns.providers import dns_responder, responders_for
 from appliance.acme.issuer import Issuer
 from appliance.acme.responders import Responders

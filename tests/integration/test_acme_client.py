@@ -25,8 +25,9 @@ from twisted.web.server import Request, Site
 from txacme.interfaces import IResponder  # type: ignore[import-untyped]
 from zope.interface import implementer
 
+from appliance.acme.agent import CaAgent
 from appliance.acme.challenges import ChallengeResponse, PendingChallenges, PresentedChallenge
-from appliance.acme.client import AcmeClient, CaAgent
+from appliance.acme.client import AcmeClient
 from appliance.acme.issuer import Issuer
 from appliance.acme.jose import AccountKey
 from appliance.config import Acme, ExternalAccount

@@ -17,8 +17,8 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from appliance.acme.agent import CaAgent
 from appliance.acme.challenges import PendingChallenges
-from appliance.acme.client import CaAgent
 from appliance.acme.issuer import Issuer
 from appliance.acme.jose import b64url
 from appliance.ca.listening import service

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -12,7 +11,6 @@ from OpenSSL import SSL
 from twisted.internet import error as net
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.web.client import RequestTransmissionFailed, ResponseDone, ResponseNeverReceived
 from twisted.web.http import PotentialDataLoss
@@ -26,11 +24,9 @@ from appliance.acme.client import (
     REQUEST_TIMEOUT,
     AcmeClient,
     Answer,
-    CaAgent,
 )
 from appliance.acme.jose import AccountKey
-from appliance.errors import AcmeConnectionError, AcmeError, AcmeProblemError, AcmeProtocolError
-from tests.support.certificates import shared_authority
+from appliance.errors import AcmeConnectionError, AcmeProblemError, AcmeProtocolError
 from tests.support.scriptedca import BASE, DIRECTORY, Asked, FakeResponse, FakeTransport, Reply, ScriptedCa, problem
 
 T = TypeVar("T")
@@ -353,28 +349,3 @@ def test_a_function_may_answer(talk: Conversation) -> None:
     talk.ca.on("/thing", answer)
     talk.post(payload=None)
     assert asked[0].payload is None
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, "cannot be read"),
-        (b"", "holds no PEM certificate"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be read"),
-    ],
-)
-def test_unusable_ca_file(tmp_path: Path, content: bytes | None, words: str) -> None:
-    """Refused at once, naming the key and the file."""
-    file = tmp_path / "ca.pem"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(AcmeError, match=f"acme.ca_file {file} {words}"):
-        CaAgent(MemoryReactorClock(), file)
-
-
-def test_agent_with_and_without_ca_file(tmp_path: Path) -> None:
-    """Nothing is connected, and nothing left to close."""
-    file = tmp_path / "ca.pem"
-    file.write_bytes(b"# ours\n" + shared_authority().pem * 2)
-    for agent in (CaAgent(MemoryReactorClock()), CaAgent(MemoryReactorClock(), file)):
-        assert agent.close().called
