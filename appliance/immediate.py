@@ -23,7 +23,7 @@ else:
     _Descriptor = _Connection = object
 
 
-_PIECE = 64 * 1024
+_PIECE = 128 * 1024
 _buffer = bytearray(_PIECE)
 _view = memoryview(_buffer)
 
