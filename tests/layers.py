@@ -160,6 +160,7 @@ ADAPTERS = [
     "appliance.acme.issuers",
     "appliance.acme.lookup",
     "appliance.acme.pointing",
+    "appliance.acme.renewallog",
     "appliance.acme.responders",
     "appliance.acme.spending",
     "appliance.acme.tlsalpn",

@@ -8,6 +8,8 @@ from twisted.internet.defer import DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from appliance.acme.environment import Look
+from appliance.acme.failure import VALIDATIONS
+from appliance.acme.state import RenewalState
 
 INTERVAL = 60.0
 """Seconds between two looks."""
@@ -16,6 +18,14 @@ PAUSE = 300.0
 TIMEOUT = 20.0
 MOST_NAMES = 10
 """Of a site, that are looked up each time."""
+
+
+def failed_names(state: RenewalState, names: tuple[str, ...]) -> tuple[str, ...]:
+    """What the DNS may be the trouble of: lost names; all ``names`` of a site that failed as a whole."""
+    if state.losses:
+        return tuple(loss.name for loss in state.losses if loss.problem.code in VALIDATIONS)
+    document = state.document
+    return names if state.failures and document is not None and document.code in VALIDATIONS else ()
 
 
 def leads_here(before: frozenset[str] | None, after: frozenset[str], own: frozenset[str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,12 +13,13 @@ from twisted.logger import Logger
 from appliance.acme.asking import ask
 from appliance.acme.decision import Action, Situation, Step, decide, is_good, newest
 from appliance.acme.environment import Environment
-from appliance.acme.failure import VALIDATIONS, Trouble, classify
-from appliance.acme.losses import Loss, still_lost
+from appliance.acme.failure import Trouble, classify
+from appliance.acme.losses import still_lost
 from appliance.acme.ordering import Ordering
 from appliance.acme.plan import Plan, after_failure, plan_order
-from appliance.acme.pointing import INTERVAL, Pointing
+from appliance.acme.pointing import INTERVAL, Pointing, failed_names
 from appliance.acme.progress import Progress
+from appliance.acme.renewallog import say_that_the_clock_is_slow, say_what_failed, say_what_is_ordered
 from appliance.acme.schedule import SKEW, retry_delay
 from appliance.acme.sitecertificates import SiteCertificates
 from appliance.acme.sitereport import SiteReport, alarm
@@ -140,7 +140,7 @@ class SiteRenewal:
             self._demanded = "an operator asked for a new certificate"
             if self._state.waiting == _WENT_BACK:
                 self._state = evolve(self._state, waiting="", next_attempt=None)
-        self._forget_waits(lambda loss: True)
+        self._state = self._state.forget_waits(self._env.now())
         self._gathered = None
         if self._sleep is not None and self._plan(self._env.now()).step is Step.WAIT:
             self._demanded = ""
@@ -167,7 +167,7 @@ class SiteRenewal:
 
     def reconsider(self) -> None:
         """What is asked of CAs has changed: what waits for failures need not wait any longer."""
-        self._forget_waits(lambda loss: True)
+        self._state = self._state.forget_waits(self._env.now())
         self._wake()
 
     # The loop.
@@ -232,7 +232,9 @@ class SiteRenewal:
         """Sleep until there is something to do or to look at, and see whether the clock or the DNS have moved."""
         begun, now = self._env.clock.seconds(), self._env.now()
         seconds = min(((action.look or action.at) - now).total_seconds(), self._env.longest_sleep)
-        watched = self._failed_names() if self._pointing is not None and seconds > INTERVAL else ()
+        watched = (
+            failed_names(self._state, self.site.names) if self._pointing is not None and seconds > INTERVAL else ()
+        )
         if watched:
             seconds = INTERVAL
         # Thousands of sites sleep at any time: this takes half the memory that deferLater does.
@@ -271,25 +273,7 @@ class SiteRenewal:
         if not changed:
             return
         self._log.info("{site}: {names} now leads here: tried again", site=self.site.name, names=", ".join(changed))
-        self._forget_waits(lambda loss: loss.name.removeprefix("*.") in changed)
-
-    def _forget_waits(self, lost: Callable[[Loss], bool]) -> None:
-        """Let what waits for failures wait no longer; what the CA or our budgets said stands."""
-        now, state = self._env.now(), self._state
-        losses = tuple(
-            evolve(loss, next_attempt=now) if loss.problem.retry_after is None and lost(loss) else loss
-            for loss in state.losses
-        )
-        held = state.retry_after or state.waiting
-        self._state = evolve(state, losses=losses, next_attempt=state.next_attempt if held else None)
-
-    def _failed_names(self) -> tuple[str, ...]:
-        """What the DNS may be the trouble of: lost names; all names of a site that failed as a whole."""
-        if self._state.losses:
-            return tuple(loss.name for loss in self._state.losses if loss.problem.code in VALIDATIONS)
-        document = self._state.document
-        failed = self._state.failures and document is not None and document.code in VALIDATIONS
-        return self.site.names if failed else ()
+        self._state = self._state.forget_waits(self._env.now(), changed)
 
     # Asking.
 
@@ -318,7 +302,7 @@ class SiteRenewal:
                 return
             if not await self._begin(plan):
                 return
-            self._say_what_is_ordered(plan, reason)
+            say_what_is_ordered(self._log, self.site.name, plan, reason)
             self._progress.begin(reason)
             try:
                 certificate = await self._ordering.order(plan, self._state)
@@ -329,14 +313,6 @@ class SiteRenewal:
         self._certificates.take(certificate)
         self._progress.tell("has the certificate: saves it")
         self._spread = self._env.random()
-
-    def _say_what_is_ordered(self, plan: Plan, reason: str) -> None:
-        if plan.unfinished is not None:
-            text = "{site}: goes on with its order for {names} at {authority}: {reason}"
-        else:
-            text = "{site}: orders a certificate for {names} from {authority}: {reason}"
-        names = ", ".join(plan.names)
-        self._log.info(text, site=self.site.name, names=names, authority=plan.authority, reason=reason)
 
     async def _begin(self, plan: Plan) -> bool:
         """
@@ -380,27 +356,9 @@ class SiteRenewal:
             self._log.failure("{site}: unexpected error in an order", site=self.site.name)
         now, random = self._env.now(), self._env.random
         self._state = after_failure(self._situation(), plan, trouble, self._authorities, now, random)
-        self._say_what_failed(plan, trouble)
+        say_what_failed(self._log, self.site.name, plan, trouble, self._state, self._certificates.meanwhile())
         self._progress.tell(f"failed: {trouble.words}")
         return trouble
-
-    def _say_what_failed(self, plan: Plan, trouble: Trouble) -> None:
-        state = self._state
-        again = state.next_attempt
-        what = "tried again at {at:%Y-%m-%d %H:%M:%S} UTC" if again is not None else "tried again with fewer names"
-        if again is None and state.losses:
-            what = "the other names go on without; these are tried again later"
-        self._log.error(
-            "{site}: no certificate for {names} from {authority}: {problem}; " + what + " ({failures} in a row failed);"
-            " until then {meanwhile}",
-            site=self.site.name,
-            names=", ".join(plan.names),
-            authority=plan.authority,
-            problem=trouble.words,
-            at=again,
-            failures=state.failures,
-            meanwhile=self._certificates.meanwhile(),
-        )
 
     # Saving and serving.
 
@@ -409,22 +367,13 @@ class SiteRenewal:
             return
         stored = self._certificates.stored
         if stored is not None and stored.not_before > self._env.now() + SKEW:
-            self._say_that_the_clock_is_slow(stored)
+            say_that_the_clock_is_slow(self._log, self.site.name, stored, self._certificates.meanwhile())
             if stored is self._ordered and self._plan_made is not None:
                 self._ordered = None
                 self._succeeded(stored, self._plan_made)
         elif self._certificates.serving is not stored:
             await self._install()
         await self._save_state()
-
-    def _say_that_the_clock_is_slow(self, certificate: Certificate) -> None:
-        self._log.critical(
-            "{site}: THIS MACHINE'S CLOCK IS WRONG: the new certificate is not valid before {begin:%Y-%m-%d %H:%M:%S}"
-            " UTC, and CAs do not issue in advance. It is served from then on; until then {meanwhile}",
-            site=self.site.name,
-            begin=certificate.not_before,
-            meanwhile=self._certificates.meanwhile(),
-        )
 
     async def _install(self) -> None:
         ordered, self._ordered = self._ordered, None

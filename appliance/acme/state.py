@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -140,6 +140,20 @@ class RenewalState:
             return self._with_losses_cut()
         cut = evolve(self, next_attempt=min(self.next_attempt, self.last_attempt + RESTART_PATIENCE))
         return cut._with_losses_cut()
+
+    def forget_waits(self, now: datetime, names: Container[str] | None = None) -> RenewalState:
+        """What waits for failures waits no longer; what the CA or our budgets said stands.
+
+        Of lost names, only ``names``, if given, which are without ``*.``.
+        """
+        losses = tuple(
+            evolve(loss, next_attempt=now)
+            if loss.problem.retry_after is None and (names is None or loss.name.removeprefix("*.") in names)
+            else loss
+            for loss in self.losses
+        )
+        held = self.retry_after or self.waiting
+        return evolve(self, losses=losses, next_attempt=self.next_attempt if held else None)
 
     def inquiry_of(self, certificate: Certificate | None) -> Inquiry | None:
         """What is known from asking about this certificate, if it was asked about."""
