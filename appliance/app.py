@@ -11,60 +11,49 @@ The two paths share two objects, the table of pending challenges and the SNI map
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from twisted.application.internet import TimerService
+from attrs import frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[import-untyped]
 
-from appliance.acme.challenges import PendingChallenges
 from appliance.acme.issuers import Authorities, Issuers
 from appliance.acme.lookup import Lookup, own_addresses
 from appliance.acme.renewal import RenewalService
-from appliance.acme.tlsalpn import TlsAlpnChallenges
-from appliance.admission import Admission
-from appliance.announced import Announcing
-from appliance.applications import Applications
 from appliance.clock import utc_now
 from appliance.config import Configuration
-from appliance.configured import Configured, Parts, bounds, https_port, networks, protocols
-from appliance.deadlines import Deadlines
+from appliance.configured import Configured, Parts
+from appliance.dataplane import DataPlane, protocols
 from appliance.difference import Difference
-from appliance.draining import Draining
-from appliance.entrances import Entrance
 from appliance.errors import ApplianceError, StoreError
-from appliance.files.target import FileTargets
-from appliance.http.errorpages import ErrorPages
-from appliance.http.serving import Handler
 from appliance.inheritance import Inheritance
-from appliance.listener import ClientFactory, Listener
+from appliance.listener import Listener
 from appliance.ops.afterswap import Installer
 from appliance.ops.control import Command
 from appliance.ops.maintenance import Maintenance
 from appliance.ops.operating import Operating
 from appliance.ops.reloading import Reloading, Source
 from appliance.ops.systemd import Manager, Supervised, status_line
-from appliance.ops.watching import Watch
-from appliance.proxy.assembly import Assembly
-from appliance.proxy.handler import ProxyHandler, RedirectHandler
-from appliance.proxy.routing import RouteTable
-from appliance.proxy.trust import TrustedProxies
 from appliance.statelock import StateLock
 from appliance.store import CertificateStore, Defer
 from appliance.tls.context import check_loads
-from appliance.tls.endpoint import PlainListening, TlsListening
-from appliance.tls.snimap import SniMap, served_certificate
-from appliance.turn import Turn
 from appliance.upgrade import Upgrading
+from appliance.workers.crew import AllClients, Crew, Setting
+from appliance.workers.messages import Message, ReopenLogs
+from appliance.workers.shared import (
+    Presented,
+    SharedCertificates,
+    SharedChallenges,
+    SharedMaintenance,
+    SharedTlsChallenges,
+)
 
 _log = Logger()
-
-_TICKET_KEY_SECONDS = 24 * 3600.0
 
 
 class Appliance(MultiService):
@@ -72,33 +61,29 @@ class Appliance(MultiService):
 
     def __init__(
         self,
-        certificates: SniMap,
-        handler: ProxyHandler,
-        admission: Admission,
+        plane: DataPlane,
         renewal: RenewalService,
-        http: Entrance,
-        https: Entrance,
         operating: Operating,
-        watch: Watch,
-        draining: Draining,
         configured: Configured,
         reloading: Reloading,
         lock: StateLock,
         supervised: Supervised,
+        crew: Crew,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.certificates = certificates
-        self.handler = handler
-        self.admission = admission
+        self.certificates = plane.certificates
+        self.handler = plane.handler
+        self.admission = plane.admission
+        self.watch = plane.watch
+        self.draining = plane.draining
+        self.entrances = (plane.http, plane.https)
         self.renewal = renewal
-        self.entrances = (http, https)
         self.operating = operating
-        self.watch = watch
-        self.draining = draining
         self.configured = configured
         self.reloading = reloading
         self.lock = lock
         self.supervised = supervised
+        self.crew = crew
         self.upgrading: Upgrading | None = None
 
     @property
@@ -110,6 +95,16 @@ class Appliance(MultiService):
     def https(self) -> tuple[Listener, ...]:
         """The TLS listeners."""
         return self.entrances[1].listeners
+
+    def hurry(self) -> None:
+        """Cut off what stopping waits for."""
+        self.crew.hurry()
+        self.draining.hurry()
+
+    def reopen_logs(self) -> None:
+        """Log files were moved away: go on in new ones."""
+        self.watch.reopen_logs()
+        self.crew.tell(ReopenLogs)
 
     async def reload(self) -> object:
         """As the command does."""
@@ -161,13 +156,17 @@ class Appliance(MultiService):
             await maybeDeferred(self.watch.listener.stopService)
         if self.operating.control is not None:
             await self.operating.control.leave()
+        await self.crew.leave()
         for entrance in self.entrances:
             entrance.leave()
         await _all(self.entrances)
 
     async def retire(self) -> None:
         """Return when the last client has gone by itself, or has had its time."""
-        await self.draining.retire(self.configured.current.upgrade_timeout)
+        patience = self.configured.current.upgrade_timeout
+        workers = Deferred.fromCoroutine(self.crew.retire(patience))
+        await self.draining.retire(patience)
+        await workers
 
     def stopService(self) -> Deferred[None]:
         """Accept nobody any more, then let requests in flight end; whatever those need is stopped after them."""
@@ -178,8 +177,12 @@ class Appliance(MultiService):
             self.upgrading.give_up()
         self.supervised.stopping()
         ending = _all([self.operating, self.renewal])
+        patience = self.configured.current.drain_timeout
+        await self.crew.leave()
         await _all(self.entrances)
-        await self.draining.drain(self.configured.current.drain_timeout)
+        workers = Deferred.fromCoroutine(self.crew.drain(patience))
+        await self.draining.drain(patience)
+        await workers
         await ending
         await maybeDeferred(super().stopService)
 
@@ -200,123 +203,111 @@ def build(
     now: Callable[[], datetime] = utc_now,
     inherited: Inheritance | None = None,
     manager: Manager | None = None,
+    workers: Setting | None = None,
 ) -> Appliance:
     """The service of a configuration, not started yet. ``reactor.seconds`` must be monotonic (`clock.make_monotonic`).
 
     ``store`` replaces the folder of certificates; ``responders`` are asked before the appliance's own.
     ``source`` is what is read anew, or how it was started where there is no file. ``inherited`` has listening sockets
-    that another process left to this one; ``manager`` is told how it goes.
+    that another process left to this one; ``manager`` is told how it goes; ``workers`` says how such are started, and
+    there are none without it.
     Raises ApplianceError for what the configuration could not know.
     """
 
     def defer(work: Callable[[], Any], /) -> Deferred[Any]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
-    watch = Watch(reactor, configuration, defer, now, inherited)
-    deadlines = Deadlines(reactor)
-    challenges = PendingChallenges()
-    tls_challenges = TlsAlpnChallenges(now)
-    certificates = SniMap(tls_challenges, protocols=protocols(configuration.listen))
-    proxies = TrustedProxies(networks(configuration.trusted_proxies))
-    admission = Admission(reactor.seconds, *bounds(configuration.limits), proxies.networks)
-    applications = Applications(reactor, deadlines, configuration.timeouts, identify=watch.identify)
-    applications.apply(applications.prepare(configuration.sites), configuration.timeouts)
-    handler = ProxyHandler(RouteTable({}), challenges, served_certificate, proxies, watch.request_id)
-    files = FileTargets(Turn(reactor), defer, lambda: now().timestamp(), reactor.seconds)
-    assembly = Assembly(handler, proxies, reactor.seconds, defer, files)
-    assembly.serve(configuration.sites, applications.upstreams)
-    maintenance = Maintenance(assembly, configuration.state_dir, defer)
+    crew = Crew(reactor, configuration.workers - 1, workers)
+    presented = Presented(crew.tell)
+    challenges = SharedChallenges(presented)
+    tls_challenges = SharedTlsChallenges(now, presented)
+    certificates = SharedCertificates(crew.tell, tls_challenges, protocols(configuration.listen))
+    plane = DataPlane(
+        reactor,
+        configuration,
+        defer,
+        now,
+        certificates,
+        challenges,
+        lambda: renewal.when_loaded(),
+        inherited,
+    )
+    watch, applications = plane.watch, plane.applications
+    maintenance = Maintenance(SharedMaintenance(plane.assembly, crew.tell), configuration.state_dir, defer)
     maintenance.load()
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
-    operating = Operating(reactor, configuration, now, certificates, challenges, store, defer)
+    operating = Operating(reactor, configuration, now, certificates, challenges, store, defer, crew.in_step)
     issuers = Issuers(reactor, configuration.state_dir, [*responders, challenges, tls_challenges], now, defer)
     authorities = issuers.prepare(configuration)
     issuers.apply(authorities)
     renewal = _renewal(reactor, configuration, operating.installer, authorities, store, defer, now)
-    redirect = RedirectHandler(challenges, https_port(configuration.listen.https))
-    handler.errors = redirect.errors = ErrorPages(configuration.error_pages, watch.identify)
-
-    def entrance(listening: Any, endpoints: Sequence[str], handler: Handler, scheme: bytes) -> Entrance:
-        limits, timeouts = configuration.limits, configuration.timeouts
-        factory = ClientFactory(handler, deadlines, admission, limits, timeouts, scheme, watch.observer, Turn(reactor))
-        factory.apply(limits, timeouts, watch.observer, configuration.listen.http2)
-        watch.add_clients(scheme.decode("ascii"), factory)
-        made = Entrance(listening, factory, renewal.when_loaded, inherited)
-        made.apply(made.prepare(endpoints))
-        return made
-
-    announcing = _announcing(configuration, deadlines)
-    http = entrance(PlainListening(reactor, announcing), configuration.listen.http, redirect, b"http")
-    https = entrance(TlsListening(reactor, certificates, announcing), configuration.listen.https, handler, b"https")
     operating.attach(
         renewal,
         issuers,
-        lambda: http.listeners,
-        lambda: https.listeners,
+        lambda: plane.http.listeners,
+        lambda: plane.https.listeners,
         lambda: applications.upstreams,
         watch.traffic,
         maintenance,
+        crew.document,
     )
-    watch.attach(cast(Any, renewal), lambda: applications.upstreams.values(), lambda: admission.refused)
-    parts = Parts(
-        admission=admission,
-        announcing=announcing,
-        applications=applications,
-        assembly=assembly,
-        certificates=certificates,
-        handler=handler,
-        http=http,
-        https=https,
-        issuers=issuers,
-        operating=operating,
-        proxies=proxies,
-        redirect=redirect,
-        renewal=renewal,
-        watch=watch,
+    for name, entrance in (("http", plane.http), ("https", plane.https)):
+        watch.add_clients(name, AllClients(crew, name, entrance.clients))
+    watch.attach(
+        cast(Any, renewal), lambda: applications.upstreams.values(), lambda: plane.admission.refused + crew.refused
     )
-    configured = Configured(configuration, parts)
-    draining = Draining(reactor, [http.clients, https.clients])
+    watch.add_processes(crew)
+    configured = Configured(configuration, Parts(plane, issuers, operating, renewal, crew))
+    crew.attach(_Shared(configured, plane, maintenance, presented, certificates), watch.counts)
     supervised = Supervised(
-        reactor, manager, lambda: status_line(renewal.report(), draining.left, bool(configured.current.sites))
+        reactor,
+        manager,
+        lambda: status_line(
+            renewal.report(),
+            plane.draining.left + crew.connections("http") + crew.connections("https"),
+            bool(configured.current.sites),
+        ),
     )
     reloading = Reloading(source, _telling(supervised, configured.change), now, defer, watch.reloaded)
     operating.reload_by(reloading)
     watch.add_status_page(operating.commands)
-    appliance = Appliance(
-        certificates,
-        handler,
-        admission,
-        renewal,
-        http,
-        https,
-        operating,
-        watch,
-        draining,
-        configured,
-        reloading,
-        StateLock(configuration.state_dir),
-        supervised,
-    )
+    lock = StateLock(configuration.state_dir)
+    appliance = Appliance(plane, renewal, operating, configured, reloading, lock, supervised, crew)
     appliance.upgrading = Upgrading(reactor, appliance, defer, manager.environment() if manager is not None else {})
     operating.commands["upgrade"] = Command(appliance.upgrading.command)
-    rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
-    rotation.clock = reactor
-    services: list[Any] = [
-        appliance.lock,
-        supervised,
-        watch,
-        deadlines,
-        http,
-        https,
-        renewal,
-        rotation,
-        applications,
-        issuers,
-    ]
-    for part in services:
+    for part in (lock, supervised, *plane.services, renewal, issuers, crew):
         part.setServiceParent(appliance)
     operating.setServiceParent(appliance)  # type: ignore[no-untyped-call]
+    renewal.when_loaded().addCallback(lambda _: crew.begin())
     return appliance
+
+
+@frozen
+class _Shared:
+    """What every worker is to know: `workers.crew.Shared`."""
+
+    _configured: Configured
+    _plane: DataPlane
+    _maintenance: Maintenance
+    _presented: Presented
+    _certificates: SharedCertificates
+
+    @property
+    def configuration(self) -> Configuration:
+        return self._configured.current
+
+    @property
+    def closed(self) -> frozenset[str]:
+        return self._maintenance.closed
+
+    def sockets(self) -> dict[str, int]:
+        return {**self._plane.http.sockets(), **self._plane.https.sockets()}
+
+    def challenges(self) -> Iterable[Message]:
+        return self._presented.all()
+
+    def certificates(self) -> Iterator[Message]:
+        return self._certificates.all()
 
 
 def _telling(
@@ -361,8 +352,3 @@ def _renewal(
         own_addresses=own_addresses,
         orders_at_once=acme.max_orders,
     )
-
-
-def _announcing(configuration: Configuration, deadlines: Deadlines) -> Announcing | None:
-    announcers = networks(configuration.listen.proxy_protocol_from)
-    return Announcing(announcers, deadlines, configuration.timeouts.header) if announcers else None

@@ -254,6 +254,8 @@ class Configuration:
     """Seconds that requests in flight, and WebSockets that were told to go, may take to end when the service stops."""
     upgrade_timeout: float = 3600.0
     """Seconds that clients of this process may stay after another has taken its place."""
+    workers: int = 1
+    """Processes that serve clients, the one that renews among them."""
     listen: Listen = Listen()
     acme: Acme = Acme()
     limits: Limits = Limits()

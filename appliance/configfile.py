@@ -324,6 +324,7 @@ CONFIGURATION = Table(
         "state_dir": values.folder,
         "drain_timeout": values.seconds,
         "upgrade_timeout": values.seconds,
+        "workers": values.whole(1, 64),
         "trusted_proxies": Many(unique(values.network)),
         "error_pages": error_pages,
         "listen": LISTEN,

@@ -1,4 +1,4 @@
-"""``twist appliance``: options to a configuration, a configuration to the service. Only here is the global reactor."""
+"""``twist appliance``: options to a configuration, a configuration to the service. Here is the global reactor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
-from appliance import __version__, app, demo, descriptors, ending
+from appliance import __version__, app, demo, descriptors, ending, garbage
 from appliance.clock import make_monotonic
 from appliance.commandline import CommandLine
 from appliance.config import NO_SITE, Configuration
@@ -30,9 +30,10 @@ from appliance.ops.journal import journal_log_observer, leads_to_journal
 from appliance.ops.jsonlog import json_log_observer
 from appliance.ops.reloading import Source
 from appliance.ops.textlog import text_log_observer
-from appliance.ops.watching import Watch
 from appliance.opsconfig import Log as LogSettings
 from appliance.succession import Succession
+from appliance.workers.crew import Setting, environment
+from appliance.workers.messages import LogTo
 
 CANNOT_START = 1
 """The exit status where the configuration is right, but something it needs is not."""
@@ -159,7 +160,7 @@ class Main(MultiService):
 
     def _start(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        _collect_seldom()
+        garbage.collect_seldom()
 
     def stopService(self) -> Deferred[None]:
         """Stop everything; ``twist`` calls this also where a process was told to end before its turn to start."""
@@ -176,17 +177,6 @@ async def _begin(appliance: app.Appliance) -> None:
     with suppress(ApplianceError):  # a store that cannot be read is tried again, and said, by the renewal service
         await appliance.when_serving()
     appliance.begin()
-
-
-def _collect_seldom() -> None:
-    """Look for cyclic garbage less often, and never through what was there at the start.
-
-    Connections and requests are freed by their reference counts. A look through all of them stops everything else for
-    a tenth of a second with some thousand open, for nothing.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def makeService(options: Options) -> Main:
@@ -239,18 +229,33 @@ def _build(reactor: ReactorBase, options: Options, inherited: Inheritance | None
     if not options.configuration.sites and isinstance(options.source, Source):
         _log.warn(NO_SITE, file=options.source.name)
     manager = systemd.from_environment(os.environ, os.getpid())
-    appliance = app.build(reactor, options.configuration, source=options.source, inherited=inherited, manager=manager)
+    appliance = app.build(
+        reactor,
+        options.configuration,
+        source=options.source,
+        inherited=inherited,
+        manager=manager,
+        workers=_workers(options),
+    )
     _reload_on_signal(reactor, appliance.reload)
-    _reopen_logs_on_signal(reactor, appliance.watch)
-    # The sites stay, too; see _collect_seldom.
+    _reopen_logs_on_signal(reactor, appliance)
+    # The sites stay, too; see garbage.
     appliance.renewal.when_loaded().addCallback(lambda _: gc.freeze())
-    ending.on_signals(reactor, appliance.draining.hurry)
+    ending.on_signals(reactor, appliance.hurry)
     return appliance
 
 
-def _reopen_logs_on_signal(reactor: ReactorBase, watch: Watch) -> None:
+def _workers(options: Options) -> Setting | None:
+    """How workers are started: with the same log as this process."""
+    if options.parent is None:
+        return None
+    log = LogTo(options.parent["fileLogObserverFactory"], options.parent["logLevel"].name)
+    return Setting(log, options.parent["logFile"].fileno(), environment())
+
+
+def _reopen_logs_on_signal(reactor: ReactorBase, appliance: app.Appliance) -> None:
     """SIGUSR1 tells that log files were moved away, as it tells nginx."""
-    signal.signal(signal.SIGUSR1, lambda number, frame: reactor.callFromThread(watch.reopen_logs))
+    signal.signal(signal.SIGUSR1, lambda number, frame: reactor.callFromThread(appliance.reopen_logs))
 
 
 def _reload_on_signal(reactor: ReactorBase, reload: Callable[[], Coroutine[Deferred[Any], Any, object]]) -> None:

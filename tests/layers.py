@@ -64,6 +64,7 @@ PURE = [
     "appliance.files.ranges",
     "appliance.files.selection",
     "appliance.files.tree",
+    "appliance.garbage",
     "appliance.http",
     "appliance.http.body",
     "appliance.http.compression",
@@ -106,6 +107,7 @@ PURE = [
     "appliance.ops.imports.found",
     "appliance.ops.logfile",
     "appliance.ops.metricscounts",
+    "appliance.ops.metricssum",
     "appliance.ops.offline",
     "appliance.ops.status",
     "appliance.ops.statusstyle",
@@ -134,6 +136,8 @@ PURE = [
     "appliance.tls.contextcache",
     "appliance.tls.records",
     "appliance.tomllines",
+    "appliance.workers",
+    "appliance.workers.messages",
 ]
 """Logic without Twisted: bytes and values in, bytes and values out."""
 
@@ -224,6 +228,8 @@ ADAPTERS = [
     "appliance.tls.transport",
     "appliance.turn",
     "appliance.values",
+    "appliance.workers.member",
+    "appliance.workers.talk",
 ]
 """Sockets, files, threads, TLS and the CA, each behind one module."""
 
@@ -289,13 +295,17 @@ SERVICES = [
     "appliance.ops.watching",
     "appliance.succession",
     "appliance.upgrade",
+    "appliance.dataplane",
+    "appliance.workers.crew",
+    "appliance.workers.shared",
+    "appliance.workers.worker",
 ]
 """What runs from start to stop, and the commands."""
 
 COMPOSITION = ["appliance.app", "appliance.configured"]
 """Where the parts meet."""
 
-COMMANDS = ["appliance.demo", "appliance.ending", "appliance.tap", "appliance.__main__"]
+COMMANDS = ["appliance.demo", "appliance.ending", "appliance.tap", "appliance.__main__", "appliance.workers.__main__"]
 """Where the outside comes in."""
 
 LAYERS = (GROUND, PURE, ADAPTERS, PROXY, SERVICES, COMPOSITION, COMMANDS)

@@ -67,8 +67,13 @@ class Installer:
         ports: Callable[[], Sequence[IListeningPort]],
         store: ICertificateStore,
         deploy: Deploy | None = None,
+        in_step: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        """``ports`` are the listeners that a plain TLS client can talk to; without any, the map itself is asked."""
+        """``ports`` are the listeners that a plain TLS client can talk to; without any, the map itself is asked.
+
+        ``in_step`` returns once all processes that such a client may come to know what this one knows.
+        """
+        self._in_step = in_step
         self._reactor = reactor
         self._now = now
         self._certificates = certificates
@@ -144,6 +149,8 @@ class Installer:
                 del self._under_way[site]
 
     async def _follow(self, site: str, swap: _Swap) -> None:
+        if self._in_step is not None:
+            await self._in_step()
         if swap.look:
             await self._look_at(site, swap.names, swap.certificate)
         if self._deploy is not None:

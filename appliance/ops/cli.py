@@ -68,6 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+EACH_WORKER = (
+    "limits, rate_limit, max_connections and health checks are each process's own,"
+    " and TLS sessions resume only where they began"
+)
+"""What processes do not share."""
+
+
 def check(options: argparse.Namespace) -> int:
     """Say whether a configuration can be used, and what its sites are; changes nothing on disk."""
     configuration = load(options.file)
@@ -80,6 +87,8 @@ def check(options: argparse.Namespace) -> int:
     print(f"{options.file}: good, {len(configuration.sites)} site{'s' if len(configuration.sites) > 1 else ''}")
     for site in configuration.sites:
         print(f"  {_summary(site)}")
+    if configuration.workers > 1:
+        print(f"workers = {configuration.workers}: {EACH_WORKER}")
     return OK
 
 

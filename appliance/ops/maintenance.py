@@ -60,6 +60,11 @@ class Maintenance:
             )
         self._closing.close(self._closed)
 
+    @property
+    def closed(self) -> frozenset[str]:
+        """The sites that the switch has in maintenance, by name."""
+        return self._closed
+
     def closes(self, name: str) -> bool:
         """Whether a site is in maintenance, by the switch or by its configuration."""
         return name in self._closed or any(site.maintenance for site in self._closing.sites if site.name == name)

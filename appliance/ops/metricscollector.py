@@ -90,6 +90,8 @@ class Sources:
     upstreams: Callable[[], Iterable[Upstream]] = lambda: ()
     lost_lines: Callable[[], int] = lambda: 0
     """Of the access log."""
+    workers: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    """How many processes there are beside this one, and how many have crashed."""
 
 
 def families(sources: Sources) -> Iterator[Metric]:
@@ -105,6 +107,9 @@ def families(sources: Sources) -> Iterator[Metric]:
     yield from _certificates(sources.survey, sources.most)
     yield from _reloads(sources.counts)
     yield _counter("access_log_lines_lost", "Lines that could not be written.", sources.lost_lines())
+    processes, crashes = sources.workers()
+    yield _gauge("workers", "Processes that serve clients.", processes + 1)
+    yield _counter("worker_crashes", "Of these, those that ended by themselves and were replaced.", crashes)
 
 
 def _gauge(name: str, what: str, value: float | None = None, labels: Sequence[str] = ()) -> GaugeMetricFamily:

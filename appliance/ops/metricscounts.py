@@ -77,12 +77,12 @@ class Counts:
         """These requests have ended."""
         sites, upstreams, bounds, position = self.sites, self.upstreams, BOUNDS, bisect_left
         for record in records:
-            site = sites.get(record.site) or self._site(record.site)
+            site = sites.get(record.site) or self.new_site(record.site)
             pair = (record.method, record.status)
             if pair in site.requests:
                 site.requests[pair] += 1
             else:
-                _count_pair(site.requests, *pair)
+                count_pair(site.requests, *pair)
             sent, ended, fault = record.sent, record.ended, record.fault
             if record.status != 101:
                 times = site.times
@@ -92,7 +92,7 @@ class Counts:
             if sent:
                 answered = record.answered or (0.0 if fault else ended)
                 if answered:
-                    times = upstreams.get(record.upstream) or self._upstream(record.upstream)
+                    times = upstreams.get(record.upstream) or self.new_upstream(record.upstream)
                     seconds = answered - sent
                     times.counts[position(bounds, seconds)] += 1
                     times.seconds += seconds
@@ -102,7 +102,7 @@ class Counts:
                 fault = fault if fault in _FAULTS else "other"
                 site.faults[fault] = site.faults.get(fault, 0) + 1
 
-    def _site(self, name: str) -> SiteCounts:
+    def new_site(self, name: str) -> SiteCounts:
         """The counts of a site that has none yet, or that shares them."""
         if not name:
             name = NO_SITE
@@ -112,7 +112,8 @@ class Counts:
             name = THE_OTHERS
         return self.sites.setdefault(name, SiteCounts())
 
-    def _upstream(self, address: str) -> Histogram:
+    def new_upstream(self, address: str) -> Histogram:
+        """The times of an address that has none yet, or that shares them."""
         name = address if len(self.upstreams) < self.most else THE_OTHERS
         return self.upstreams.setdefault(name, Histogram())
 
@@ -124,6 +125,14 @@ class Counts:
         """One more that failed for this, one of a few words."""
         self.failed_handshakes[reason] = self.failed_handshakes.get(reason, 0) + 1
 
+    def clear(self) -> None:
+        """Begin again at nothing; what is said of reloads stays."""
+        self._own = 0
+        self.sites.clear()
+        self.upstreams.clear()
+        self.handshakes.clear()
+        self.failed_handshakes.clear()
+
     def reloaded(self, at: float, good: bool) -> None:
         """The configuration was read anew, ``at`` seconds since the epoch, and applied if it was ``good``."""
         self.reloads["success" if good else "failure"] += 1
@@ -131,8 +140,8 @@ class Counts:
             self.reloaded_at = at
 
 
-def _count_pair(requests: dict[tuple[bytes, int], int], method: bytes, status: int) -> None:
-    """One more of a pair that is new, or that has no figure of its own.
+def count_pair(requests: dict[tuple[bytes, int], int], method: bytes, status: int, count: int = 1) -> None:
+    """So many more of a pair that is new, or that has no figure of its own.
 
     Whatever applications and clients do, the pairs stay few: beyond a bound, only classes of statuses are told apart.
     """
@@ -140,4 +149,4 @@ def _count_pair(requests: dict[tuple[bytes, int], int], method: bytes, status: i
         method = OTHER_METHOD
     if (method, status) not in requests and len(requests) >= _MOST_PAIRS:
         method, status = OTHER_METHOD, status // 100 * 100
-    requests[method, status] = requests.get((method, status), 0) + 1
+    requests[method, status] = requests.get((method, status), 0) + count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -53,7 +53,9 @@ class Operating(MultiService):
         challenges: PendingChallenges,
         store: ICertificateStore,
         defer: Defer,
+        in_step: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
+        """``in_step`` as for `Installer`."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
         self._configuration = configuration
@@ -75,7 +77,7 @@ class Operating(MultiService):
         self._withheld: Mapping[str, Command] = {}
         self._notifier = Notifier(reactor, configuration.alarm, defer)
         deployer = Deployer(reactor, self._sites, configuration.state_dir, defer)
-        self.installer = Installer(reactor, now, certificates, self._open_ports, store, deployer)
+        self.installer = Installer(reactor, now, certificates, self._open_ports, store, deployer, in_step)
         self.install = self.installer.install
         """Stands for ``SniMap.swap``."""
 
@@ -88,11 +90,12 @@ class Operating(MultiService):
         upstreams: Callable[[], Mapping[tuple[str, str], Upstream]],
         traffic: Traffic | None = None,
         maintenance: Maintenance | None = None,
+        workers: Callable[[], Document | None] = lambda: None,
     ) -> None:
         """Say whom the commands are about, where clients come in, and where they are sent on to.
 
         ``upstreams`` go by site and path; ``traffic`` is None where nothing is counted; ``maintenance`` is the switch
-        for it, if there is one.
+        for it, if there is one; ``workers`` tells of other processes.
         """
         self._upstreams = upstreams
         self._traffic = traffic
@@ -107,6 +110,7 @@ class Operating(MultiService):
             self._probes,
             self._load,
             self._reloads,
+            workers,
             pause=lambda: deferLater(self._reactor, 0),
         )
         self.alarm = AlarmService(

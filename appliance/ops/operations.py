@@ -47,11 +47,13 @@ class Operations:
         probes: Probes,
         traffic: Callable[[], Document | None] = lambda: None,
         configuration: Callable[[], Document | None] = lambda: None,
+        workers: Callable[[], Document | None] = lambda: None,
         pause: Callable[[], Awaitable[object]] = lambda: succeed(None),
     ) -> None:
         """``extra`` gives what else is known of a site, ``traffic`` what of all together.
 
-        ``configuration`` is ``Reloading.document``; ``pause`` lets others have their turn.
+        ``configuration`` is ``Reloading.document`` and ``workers`` ``Crew.document``; ``pause`` lets others have their
+        turn.
         """
         self._renewals = renewals
         self._now = now
@@ -60,6 +62,7 @@ class Operations:
         self._probes = probes
         self._traffic = traffic
         self._configuration = configuration
+        self._workers = workers
         self._pause = pause
         self._started = now()
 
@@ -96,6 +99,9 @@ class Operations:
             traffic=self._traffic(),
             configuration=self._configuration(),
         )
+        workers = self._workers()
+        if workers is not None:
+            about["workers"] = workers
         return about | {"sites": sites}
 
     async def _renew(self, arguments: Arguments) -> Document:

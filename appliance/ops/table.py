@@ -41,7 +41,8 @@ def view(status: Document) -> Group:
         for line in (*_under_way(site), *troubles(site))
     ]
     complaints = [
-        Text(complaint, style="red") for complaint in (*status.get("complaints", ()), *reload_trouble(status))
+        Text(complaint, style="red")
+        for complaint in (*status.get("complaints", ()), *reload_trouble(status), *worker_trouble(status))
     ]
     return Group(_head(status), table, *below, *complaints)
 
@@ -61,6 +62,17 @@ def reload_trouble(status: Document) -> list[str]:
         return []
     first = f"the last reload failed ({_utc(told['failed'])}); what was read at {_utc(told['loaded'])} is in force:"
     return [first, *(f"  {line}" for line in told["error"].splitlines())]
+
+
+def worker_trouble(status: Document) -> list[str]:
+    """Processes that are missing, or had to be replaced."""
+    told = status.get("workers")
+    if not told or (told["serving"] == told["configured"] and not told["replaced"]):
+        return []
+    return [
+        f"{told['serving']} of {told['configured']} processes serve;"
+        f" {told['replaced']} ended by themselves since the start: see the log"
+    ]
 
 
 def _under_way(site: Document) -> list[str]:

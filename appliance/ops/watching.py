@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client.core import Metric
 from twisted.application.service import MultiService, Service
@@ -76,6 +76,24 @@ class _Looking(Service):
             self._loop.stop()
 
 
+class Processes(Protocol):
+    """`workers.crew.Crew`."""
+
+    replaced: int
+    """So many have crashed."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests and tunnels under way in them."""
+
+    @property
+    def lost_lines(self) -> int:
+        """Of the access log."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+
 class Watch(MultiService):
     """``observer`` is for every client's connection; None when nothing wants to know of requests."""
 
@@ -117,6 +135,15 @@ class Watch(MultiService):
             self.sources.survey.attach(renewals)
             self.sources.upstreams = upstreams
             self.sources.refused = refused
+
+    def add_processes(self, others: Processes) -> None:
+        """Say who knows what goes on in other processes; before the start."""
+        sources = self.sources
+        if sources is not None:
+            own_in_flight, own_lost_lines = sources.in_flight, sources.lost_lines
+            sources.in_flight = lambda: own_in_flight() + others.in_flight
+            sources.lost_lines = lambda: own_lost_lines() + others.lost_lines
+            sources.workers = lambda: (len(others), others.replaced)
 
     def add_status_page(self, commands: Mapping[str, Command]) -> None:
         """Have the status page beside the metrics: ``status`` among the commands makes its document."""
@@ -231,7 +258,7 @@ class Watch(MultiService):
         )
         self.traffic = Traffic(
             self.counts,
-            sources.in_flight,
+            lambda: sources.in_flight(),
             lambda: {name: len(clients.open) for name, clients in sources.clients.items()},
         )
         pages = {b"metrics": MetricsPage(self._reactor, lambda: self._families(sources))}

@@ -117,6 +117,15 @@ class SniMap:
         site = self._sites.get(name) or self._sites.get(wildcard_of(name))
         return self._served.get(site) if site is not None else None
 
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Those that something is served for."""
+        return tuple(self._served)
+
+    def names_of(self, site: str) -> frozenset[str]:
+        """The names that a site was put in for."""
+        return self._names.get(site, frozenset())
+
     def served(self, site: str) -> ServedCertificate | None:
         """What is served for a site, by the site's own name."""
         return self._served.get(site)

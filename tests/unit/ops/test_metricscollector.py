@@ -80,7 +80,7 @@ def test_nothing_yet() -> None:
     assert {
         *("build_info", "requests_in_flight", "connections_refused_total", "upstream_addresses", "sites"),
         *("upstream_addresses_down", "sites_without_certificate", "sites_failing", "renewals_total", "reloads_total"),
-        *("access_log_lines_lost_total",),
+        *("access_log_lines_lost_total", "workers", "worker_crashes_total"),
     } == found
 
 

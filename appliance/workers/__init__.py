@@ -1,0 +1,1 @@
+"""More processes than one: ``crew`` has them in the main process, ``worker`` is one of them; they say ``messages``."""
