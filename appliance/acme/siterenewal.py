@@ -232,9 +232,8 @@ class SiteRenewal:
         """Sleep until there is something to do or to look at, and see whether the clock or the DNS have moved."""
         begun, now = self._env.clock.seconds(), self._env.now()
         seconds = min(((action.look or action.at) - now).total_seconds(), self._env.longest_sleep)
-        watched = (
-            failed_names(self._state, self.site.names) if self._pointing is not None and seconds > INTERVAL else ()
-        )
+        looks = self._pointing is not None and seconds > INTERVAL
+        watched = failed_names(self._state, self.site.names) if looks else ()
         if watched:
             seconds = INTERVAL
         # Thousands of sites sleep at any time: this takes half the memory that deferLater does.

@@ -16,13 +16,12 @@ from appliance.http.http2frames import CANCEL
 from appliance.http.http2headers import response_fields
 from appliance.http.http2stream import Stream
 from appliance.http.message import Fields, RequestHead, ResponseHead
-from appliance.http.websocketframes import ServerFrames
+from appliance.http.websocketframes import GOODBYE_SECONDS, ServerFrames
 
 if TYPE_CHECKING:
     from appliance.http.http2 import Http2Connection
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_GOODBYE_SECONDS = 5.0  # for both ends to close, once the client was told
 _HANDSHAKE = frozenset({b"sec-websocket-key", b"sec-websocket-accept"})
 
 
@@ -137,7 +136,7 @@ class TunnelStream(Stream):
         if self.pending:
             super()._renew_deadline()
         elif self._tunnel and self._frames.over:
-            self._sweep_at(self._connection.deadlines.seconds() + _GOODBYE_SECONDS)
+            self._sweep_at(self._connection.deadlines.seconds() + GOODBYE_SECONDS)
         elif self._tunnel and idle is not None:
             self._sweep_at(self._connection.deadlines.seconds() + idle)
         else:

@@ -16,9 +16,7 @@ from appliance.http.flow import unsent
 from appliance.http.handover import hand_over
 from appliance.http.record import Record
 from appliance.http.serving import Exchange
-from appliance.http.websocketframes import ServerFrames
-
-_GOODBYE_SECONDS = 5.0  # for both ends of a WebSocket to close, once the client was told
+from appliance.http.websocketframes import GOODBYE_SECONDS, ServerFrames
 
 
 @implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
@@ -230,7 +228,7 @@ class ClientTunnel:
     def _expect_goodbye(self) -> None:
         """A client that was told has so long to answer, and its application to close."""
         if self._frames is not None and self._frames.over:
-            self.deadline = self._deadlines.seconds() + _GOODBYE_SECONDS
+            self.deadline = self._deadlines.seconds() + GOODBYE_SECONDS
 
     def _close(self) -> None:
         """Close after all was sent."""

@@ -10,6 +10,9 @@ from typing import Final
 GOING_AWAY: Final = b"\x88\x02\x03\xe9"
 """A server's Close frame with status 1001 (section 7.4.1)."""
 
+GOODBYE_SECONDS: Final = 5.0
+"""For both ends to close, once the client was told."""
+
 _CLOSE: Final = 8
 
 

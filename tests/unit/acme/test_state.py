@@ -51,6 +51,19 @@ def test_round_trip(state: RenewalState) -> None:
     assert RenewalState.from_json(state.to_json()) == state
 
 
+def test_waits_are_forgotten() -> None:
+    """Those that failures are waited for, all or by name; never what the CA named a time for."""
+    named = evolve(LOSS, name="b.example", problem=Problem("dns", "no", retry_after=60.0))
+    wild = evolve(LOSS, name="*.c.example")
+    state = evolve(FAILED, losses=(LOSS, named, wild))
+    every = state.forget_waits(NOW)
+    assert (every.next_attempt, [loss.next_attempt for loss in every.losses]) == (None, [NOW, NOW + DAY, NOW])
+    some = state.forget_waits(NOW, ("b.example", "c.example"))
+    assert [loss.next_attempt for loss in some.losses] == [NOW + DAY, NOW + DAY, NOW]
+    held = evolve(state, retry_after=True)
+    assert held.forget_waits(NOW).next_attempt == NOW + DAY
+
+
 def test_course_of_an_attempt() -> None:
     """An attempt counts as failed from its beginning; a success forgets all."""
     begun = RenewalState().begin(["a.example"], NOW, NOW + MINUTE)
