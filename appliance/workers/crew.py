@@ -31,6 +31,7 @@ from appliance.workers.talk import GoneError, RefusedError
 PATIENCE = 30.0
 """Seconds that a worker may be silent, or take for what it is told: reports come each second."""
 _LOOK_SECONDS = 1.0
+_LEAVING = 2.0
 
 QUICK = 10.0
 """Seconds: a worker that ends sooner is replaced only after a while, which doubles each time."""
@@ -77,8 +78,12 @@ class Setting:
 class Crew(Service):
     """The one owner of worker processes: ``size`` of them while it runs. Of size 0 it does nothing at all."""
 
-    def __init__(self, reactor: Any, size: int, setting: Setting | None = None) -> None:
+    def __init__(
+        self, reactor: Any, size: int, setting: Setting | None = None, make: Callable[..., Member] = Member
+    ) -> None:
+        """``make`` makes one that is not started yet."""
         self._reactor = reactor
+        self._make = make
         self._setting = setting
         self.size = size if setting is not None else 0
         self._members: list[Member] = []
@@ -96,6 +101,7 @@ class Crew(Service):
         """The endpoints whose sockets the workers have."""
         self.replaced = 0
         """So many have crashed."""
+        self._looked: float = reactor.seconds()
         self._looking = LoopingCall(self._look)
         self._looking.clock = reactor
 
@@ -107,6 +113,7 @@ class Crew(Service):
         """Start the workers: certificates are known by now."""
         if self.size and self.running and not self._complete:
             self._complete = True
+            self._looked = self._reactor.seconds()
             self._looking.start(_LOOK_SECONDS, now=False)
             for _ in range(self.size):
                 self._start()
@@ -123,7 +130,9 @@ class Crew(Service):
             return succeed(None)
         sent = told(message())
         telling = [self._tell(member, sent, descriptors) for member in list(self._members)]
-        return DeferredList(telling).addCallback(lambda _: None)
+        done: Deferred[None] = Deferred()  # whoever gives up waiting does not cancel what is told
+        DeferredList(telling).addCallback(lambda _: done.callback(None))
+        return done
 
     def in_step(self) -> Deferred[None]:
         """Fires when all have done what they were told until now."""
@@ -140,12 +149,13 @@ class Crew(Service):
         return self.tell(lambda: message, [sockets[endpoint] for endpoint in new])
 
     def leave(self) -> Deferred[None]:
-        """Have them accept nobody any more, and replace none."""
+        """Have them accept nobody any more, and replace none. One that hangs is not waited for."""
         self._complete = False
         for call in self._later:
             if call.active():
                 call.cancel()
-        return self.tell(messages.Leave)
+        leaving = self.tell(messages.Leave)
+        return leaving.addTimeout(_LEAVING, self._reactor, onTimeoutCancel=lambda result, timeout: None)
 
     async def retire(self, patience: float) -> None:
         """Return when they have ended, each with its last client, or after ``patience`` seconds."""
@@ -187,7 +197,7 @@ class Crew(Service):
     def _start(self) -> None:
         assert self._setting is not None
         assert self._shared is not None
-        member = Member(self._reactor, self._heard, self._has_ended)
+        member = self._make(self._reactor, self._heard, self._has_ended)
         try:
             member.start(self._setting.environment, self._setting.log_descriptor)
         except OSError as error:
@@ -281,7 +291,11 @@ class Crew(Service):
             member.close()
 
     def _look(self) -> None:
-        """End those that hang."""
+        """End those that hang; but where this process itself was stopped, hear what they have said meanwhile first."""
+        before, self._looked = self._looked, self._reactor.seconds()
+        if self._looked - before > PATIENCE / 2:
+            for member in self._members:
+                member.heard = self._looked
         for member in self._members:
             if self._reactor.seconds() - member.heard > PATIENCE:
                 _log.error(

@@ -176,6 +176,44 @@ def test_everybody_is_let_go_in_good_order(tmp_path: Path, application: Applicat
         assert "Traceback" not in crew.appliance.output()
 
 
+def test_a_worker_that_hangs_is_not_waited_for(tmp_path: Path, application: Application) -> None:
+    """The service ends in the time that it has, and leaves nobody behind."""
+    crew = Crew(tmp_path, application)
+    crew.appliance.config.write_text(f"drain_timeout = 1\n{crew.appliance.config.read_text()}")
+    with crew:
+        (worker,) = crew.workers()
+        os.kill(worker, signal.SIGSTOP)
+        began = time.monotonic()
+        crew.appliance.send(signal.SIGTERM)
+        assert crew.appliance.wait(30) == 0
+        assert time.monotonic() - began < 15
+        wait_for(lambda: not alive(worker), 10, "the end of the worker")
+        assert "Traceback" not in crew.appliance.output()
+
+
+def test_unix_sockets(tmp_path: Path, application: Application) -> None:
+    """A listener of that kind is shared as well, and keeps its name for as long as the service runs."""
+    crew, path = Crew(tmp_path, application), tmp_path / "https.sock"
+    text = crew.appliance.config.read_text()
+    old = f'"tcp:{crew.appliance.https_port}:interface=127.0.0.1"'
+    crew.appliance.config.write_text(text.replace(old, f'{old}, "unix:{path}"'))
+    root = tmp_path / "root.pem"
+    root.write_bytes(shared_authority().pem)
+    asked = ["curl", "-sS", "--fail", "--cacert", root, "--unix-socket", path, "https://one.test/echo"]
+    with crew:
+        for _ in range(2):
+            for _ in range(6):
+                subprocess.run(asked, capture_output=True, timeout=20, check=True)
+            (victim,) = crew.workers()
+            os.kill(victim, signal.SIGKILL)
+            wait_for(lambda victim=victim: crew.workers() not in ([], [victim]), 10, "the next worker")  # type: ignore[misc]
+            crew.wait_until_complete()
+        assert path.is_socket()
+        crew.appliance.send(signal.SIGTERM)
+        assert crew.appliance.wait(20) == 0
+        assert not path.exists()
+
+
 def connected(application: Application) -> int:
     """How many connections the application has, by the kernel's table."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]

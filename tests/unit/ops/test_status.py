@@ -130,6 +130,20 @@ def test_an_upstream_that_is_out_is_named() -> None:
     assert "http://b out: it refuses" in shown(made(GOOD, extra), "one.test")
 
 
+def test_workers_that_are_missing() -> None:
+    """Where there are several processes, and not all of them serve, or not all always have."""
+    report = MadeReport(serving=None)
+    for workers, words in (
+        (None, ""),
+        ({"configured": 2, "serving": 2, "replaced": 0}, ""),
+        ({"configured": 2, "serving": 1, "replaced": 0}, "1 of 2 processes serve"),
+        ({"configured": 2, "serving": 2, "replaced": 3}, "3 ended by themselves"),
+    ):
+        text = shown(made(report, workers=workers))
+        assert words in text
+        assert ("processes serve" in text) == bool(words)
+
+
 def test_colour_is_for_terminals() -> None:
     """Not one escape sequence in a pipe."""
     assert "\x1b" not in shown(made(MadeReport()))
