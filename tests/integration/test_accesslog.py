@@ -7,17 +7,16 @@ import os
 import re
 import resource
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
 
 from tests.support.appliance import Appliance
 from tests.support.applications import uvicorn
 from tests.support.certificates import make_certificate, shared_authority
+from tests.support.websocket import open_websocket
 
 UNREACHABLE = "https://127.0.0.1:1/directory"
 
@@ -59,9 +58,7 @@ def test_requests_and_tunnels(appliance: Appliance, tmp_path: Path) -> None:
             seen = dict(json.loads(response.read())["headers"])
             client.request("GET", "/nothing", headers={"Host": "other.test"})
             assert client.getresponse().read()
-            context = client._tls
-            direct = socket.create_connection(("127.0.0.1", appliance.https_port))
-            with connect("wss://one.test/ws", sock=direct, ssl=context, proxy=None) as tunnel:
+            with open_websocket(appliance.https_port, shared_authority().pem) as tunnel:
                 tunnel.send("hello")
                 assert tunnel.recv() == "hello"
             found = appliance.wait_for(lambda: (all_ := entries(log)) and len(all_) == 3 and all_, 10, "three lines")

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from tests.support.appliance import Appliance
 from tests.support.applications import Application, uvicorn
 from tests.support.certificates import make_certificate, shared_authority
 from tests.support.processes import wait_for
-from tests.support.slow import trusting
+from tests.support.websocket import open_websocket
 
 UNREACHABLE = "https://127.0.0.1:1/directory"
 
@@ -40,8 +40,7 @@ def started(folder: Path, application: Application, drain: float = 20) -> Applia
 @contextmanager
 def websocket(appliance: Appliance) -> Iterator[ClientConnection]:
     """An open WebSocket through the appliance."""
-    place = socket.create_connection(("127.0.0.1", appliance.https_port))
-    with connect("wss://one.test/ws", ssl=trusting(shared_authority().pem), sock=place) as opened:
+    with open_websocket(appliance.https_port, shared_authority().pem) as opened:
         opened.send("here")
         assert opened.recv(5) == "here"
         yield opened

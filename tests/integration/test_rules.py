@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,13 +12,12 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from tests.support import operator
 from tests.support.appliance import Appliance
 from tests.support.applications import uvicorn
 from tests.support.certificates import make_certificate, shared_authority
-from tests.support.slow import trusting
+from tests.support.websocket import open_websocket
 
 HTTP = ["--http1.1", "--http2"]
 
@@ -182,14 +180,12 @@ def test_passwords_do_not_hold_up_others(appliance: Appliance, root: Path) -> No
 
 def test_websockets(appliance: Appliance) -> None:
     """Those who are let in get their tunnel."""
-    tls = trusting(shared_authority().pem)
-    place = ("127.0.0.1", appliance.https_port)
-    uri = "wss://one.test/ws"
-    with pytest.raises(InvalidStatus) as refused, connect(uri, ssl=tls, sock=socket.create_connection(place)):
+    root = shared_authority().pem
+    with pytest.raises(InvalidStatus) as refused, open_websocket(appliance.https_port, root):
         pass
     assert refused.value.response.status_code == 401
     fields = {"Authorization": "Basic " + base64.b64encode(b"anna:geheim").decode()}
-    with connect(uri, additional_headers=fields, ssl=tls, sock=socket.create_connection(place)) as connection:
+    with open_websocket(appliance.https_port, root, additional_headers=fields) as connection:
         connection.send("hello")
         assert connection.recv(10) == "hello"
 

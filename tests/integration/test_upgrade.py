@@ -14,14 +14,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from appliance.ops.controlclient import CommandFailedError, NotRunningError, act, ask
 from tests.support.appliance import ROOT, Appliance, Load
 from tests.support.applications import Application, uvicorn
 from tests.support.certificates import make_certificate, shared_authority
 from tests.support.processes import free_port, wait_for
-from tests.support.slow import trusting
+from tests.support.websocket import open_websocket
 
 UNREACHABLE = "https://127.0.0.1:1/directory"
 
@@ -84,9 +84,7 @@ def alive(pid: int) -> bool:
 
 def websocket(opened: ExitStack, appliance: Appliance) -> ClientConnection:
     """An open WebSocket through the appliance."""
-    place = socket.create_connection(("127.0.0.1", appliance.https_port))
-    made = connect("wss://one.test/ws", ssl=trusting(shared_authority().pem), sock=place, open_timeout=30)
-    return opened.enter_context(made)
+    return opened.enter_context(open_websocket(appliance.https_port, shared_authority().pem))
 
 
 def test_nobody_notices_three_upgrades(generations: Generations) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import socket
-import ssl
 import sys
 import threading
 import time
@@ -13,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from tests.support.appliance import ROOT, Appliance
 from tests.support.certificates import make_certificate, shared_authority
 from tests.support.processes import Program, free_port
-from tests.support.slow import trusting
+from tests.support.websocket import open_websocket
 
 ECHO = """\
 import sys
@@ -56,9 +54,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Appliance]]:
 
 def client(appliance: Appliance) -> ClientConnection:
     """A WebSocket over TLS."""
-    tls: ssl.SSLContext = trusting(shared_authority().pem)
-    place = ("127.0.0.1", appliance.https_port)
-    return connect("wss://one.test/ws", ssl=tls, sock=socket.create_connection(place), max_size=None, compression=None)
+    return open_websocket(appliance.https_port, shared_authority().pem, max_size=None, compression=None)
 
 
 def test_ten_thousand_messages(start: Callable[[str], Appliance]) -> None:
