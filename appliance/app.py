@@ -55,6 +55,9 @@ from appliance.workers.shared import (
 
 _log = Logger()
 
+_ORDERS_END = 30.0
+"""Seconds that an upgrade waits for orders under way; those that take longer are gone on with by the new process."""
+
 
 class Appliance(MultiService):
     """The whole service. Its parts are there to be looked at, by the status commands and by tests."""
@@ -124,7 +127,11 @@ class Appliance(MultiService):
         return {**inner, **self.entrances[0].sockets(), **self.entrances[1].sockets()}
 
     async def hand_over(self) -> None:
-        """Stop what only one process may do, in good order."""
+        """Stop what only one process may do, in good order.
+
+        A CA that is about to validate would meet either process, of which only this one knows the challenge: it waits.
+        """
+        await self.renewal.settle(_ORDERS_END)
         self.operating.hand_over()
         if self.watch.listener is not None:
             self.watch.listener.pause()
@@ -173,9 +180,9 @@ class Appliance(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self.upgrading is not None:
-            self.upgrading.give_up()
         self.supervised.stopping()
+        assert self.upgrading is not None
+        giving_up = Deferred.fromCoroutine(self.upgrading.give_up())
         ending = _all([self.operating, self.renewal])
         patience = self.configured.current.drain_timeout
         await self.crew.leave()
@@ -184,12 +191,13 @@ class Appliance(MultiService):
         await self.draining.drain(patience)
         await workers
         await ending
+        await giving_up
         await maybeDeferred(super().stopService)
 
 
 def _all(parts: Sequence[Any]) -> Deferred[Any]:
     """Stop these parts of a running service; fire when all have stopped, however that went."""
-    running = [part for part in parts if part.parent is not None]
+    running = [part for part in parts if part.running]
     return DeferredList([maybeDeferred(part.disownServiceParent) for part in running], consumeErrors=True)
 
 

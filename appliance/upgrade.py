@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -63,12 +63,18 @@ class Upgrading:
         service: Service,
         defer: Defer,
         environment: Mapping[str, str],
+        patience: float = PATIENCE,
     ) -> None:
         """``environment`` is for the new process, beside ours."""
         self._reactor = reactor
         self._service = service
         self._defer = defer
         self._environment = environment
+        self._patience = patience
+        self._ending = False
+        """Whether this process was told to end."""
+        self._under_way: Deferred[None] | None = None
+        """Fires when the upgrade has come to something or nothing."""
         self._handle: Handle | None = None
         """The new process, until it serves."""
         self._state = ""
@@ -80,10 +86,13 @@ class Upgrading:
         """What ``appliance upgrade`` does. Raises UpgradeError."""
         return {"pid": await self.upgrade(), "replaced": os.getpid()}
 
-    def give_up(self) -> None:
-        """This process is to end: so is a new one that does not serve yet."""
+    async def give_up(self) -> None:
+        """This process is to end: so is a new one that does not serve yet, which would go on alone. Wait for that."""
+        self._ending = True
         if self._handle is not None:
             self._handle.kill()
+        if self._under_way is not None:
+            await self._under_way
 
     def allow(self) -> None:
         """The service is this process's own."""
@@ -97,11 +106,14 @@ class Upgrading:
             asked: Deferred[None] = Deferred()
             self._waiting.append(asked)
             await asked
+        if self._ending:
+            raise UpgradeError(f"no upgrade now: process {os.getpid()} is about to end")
         if self._state:
             raise UpgradeError(f"no upgrade now: process {os.getpid()} {self._state}")
         if os.getpid() == 1:
             raise UpgradeError("process 1 cannot be replaced: its container ends with it. Replace the container")
         self._state = "is being replaced already"
+        under_way = self._under_way = Deferred()
         try:
             successor = await self._replace()
         except ApplianceError as error:
@@ -111,6 +123,9 @@ class Upgrading:
         except BaseException:
             self._state = ""
             raise
+        finally:
+            self._under_way = None
+            under_way.callback(None)
         self._state = f"was replaced by process {successor}"
         leaving = Deferred.fromCoroutine(self._leave(successor))
         leaving.addErrback(lambda failure: _log.failure("unexpected error of a process that leaves", failure))
@@ -126,14 +141,17 @@ class Upgrading:
         try:
             handle = Handle(int((await self._hear(talk, link.STARTED)).partition(" ")[2]))
             self._handle = handle
+            if self._ending:
+                raise UpgradeError("this one was told to end")
             await self._hear(talk, link.PREPARED)
             await self._try(talk, handle)
         except (LinkLostError, ProcessLookupError, UpgradeError) as error:
             if handle is not None:
                 handle.kill()
             why = spawned.told()
+            fate = "ends" if self._ending else "goes on"
             raise UpgradeError(
-                f"the new process did not get to serve ({error}); the old one, {os.getpid()}, goes on."
+                f"the new process did not get to serve ({error}); the old one, {os.getpid()}, {fate}."
                 + (f" It said: {why}" if why else " Its log may say why.")
             ) from error
         finally:
@@ -152,7 +170,8 @@ class Upgrading:
             await self._hear(talk, link.SERVING)
         except BaseException:
             handle.kill()
-            self._service.take_back()
+            if not self._ending:
+                self._service.take_back()
             raise
         self._handle = None
         await self._service.leave(handle.pid)
@@ -160,9 +179,9 @@ class Upgrading:
 
     async def _hear(self, talk: Link, word: str) -> str:
         try:
-            heard = await Deferred.fromCoroutine(talk.hear()).addTimeout(PATIENCE, self._reactor)
+            heard = await Deferred.fromCoroutine(talk.hear()).addTimeout(self._patience, self._reactor)
         except (TimeoutError, CancelledError) as error:
-            raise UpgradeError(f'no word "{word}" of it within {PATIENCE:.0f} s') from error
+            raise UpgradeError(f'no word "{word}" of it within {self._patience:g} s') from error
         if heard.partition(" ")[0] != word:
             raise UpgradeError(f'it said "{heard}" instead of "{word}"')
         return heard

@@ -125,7 +125,17 @@ class RenewalService(Service):
         """Begin to load; the sites' loops follow. See ``when_loaded``."""
         super().startService()  # type: ignore[no-untyped-call]
         self._begun = False
+        self._env.turns.open()
         self._loading = Deferred.fromCoroutine(self._start())
+
+    async def settle(self, patience: float) -> None:
+        """Begin no other order; return when those under way have ended, after ``patience`` seconds at the latest.
+
+        To be stopped then: what an order has brought is still written and put into service.
+        """
+        settled = self._env.turns.close()
+        await settled.addTimeout(patience, self._env.clock, onTimeoutCancel=lambda result, seconds: None)
+        await deferLater(self._env.clock, 0)
 
     def stopService(self) -> Deferred[None]:
         """Cancel what waits, let writes end, give up orders; fire when that is done, or after ``STOP_TIMEOUT``."""

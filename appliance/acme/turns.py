@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
 PATIENCE = 45.0
@@ -17,16 +17,40 @@ class Turns:
 
     def __init__(self, clock: IReactorTime, count: int) -> None:
         self._clock = clock
+        self._count = count
         self._slots = DeferredSemaphore(count)
+        self._held = 0
+        self._closed: Deferred[None] | None = None
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for a turn, and hold it for as long as the block takes, or ``PATIENCE``."""
-        await self._slots.acquire()
-        patience = self._clock.callLater(PATIENCE, self._slots.release)
+        slots = self._slots
+        await slots.acquire()
+        if self._closed is not None:
+            await Deferred()  # until whoever waits is cancelled
+        self._held += 1
+        patience = self._clock.callLater(PATIENCE, self._give_back, slots)
         try:
             yield
         finally:
             if patience.active():
                 patience.cancel()
-                self._slots.release()
+                self._give_back(slots)
+
+    def close(self) -> Deferred[None]:
+        """Give no more turns; fire when those that there are have been given back, or no longer count."""
+        closed = self._closed = Deferred()
+        if not self._held:
+            closed.callback(None)
+        return closed
+
+    def open(self) -> None:
+        """Give turns again."""
+        self._slots, self._closed = DeferredSemaphore(self._count), None
+
+    def _give_back(self, slots: DeferredSemaphore) -> None:
+        self._held -= 1
+        slots.release()
+        if self._closed is not None and not self._held and not self._closed.called:
+            self._closed.callback(None)

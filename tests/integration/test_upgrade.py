@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import ClientConnection
 
-from appliance.ops.controlclient import CommandFailedError, NotRunningError, act, ask
+from appliance.ops.controlclient import CommandFailedError, act
 from tests.support.appliance import ROOT, Appliance, Load
 from tests.support.applications import Application, uvicorn
-from tests.support.certificates import make_certificate, shared_authority
+from tests.support.certificates import shared_authority
+from tests.support.generations import UNREACHABLE, Generations, alive
 from tests.support.processes import free_port, wait_for
 from tests.support.websocket import open_websocket
-
-UNREACHABLE = "https://127.0.0.1:1/directory"
 
 
 @pytest.fixture(scope="module")
@@ -32,54 +30,11 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicatio
         yield application
 
 
-class Generations:
-    """An appliance whose process is replaced again and again."""
-
-    def __init__(self, folder: Path, application: Application, more: str = "") -> None:
-        self.appliance = Appliance(folder).configure([(["one.test"], application.upstream)], UNREACHABLE, more=more)
-        self.appliance.keep("one.test", make_certificate(["one.test"]))
-        self.pids: list[int] = []
-
-    def start(self) -> None:
-        self.appliance.start()
-        self.pids.append(wait_for(self.serving, 10, "the control socket"))
-
-    def serving(self) -> int:
-        """The process that answers commands; 0 while there is none."""
-        with suppress(NotRunningError, CommandFailedError):
-            return int(ask(self.appliance.state_dir, "status")["pid"])
-        return 0
-
-    def upgrade(self) -> int:
-        """Have it replaced; the new process."""
-        answer = act(self.appliance.state_dir, "upgrade", 60)
-        assert answer["replaced"] == self.pids[-1]
-        self.pids.append(int(answer["pid"]))
-        assert self.serving() == self.pids[-1]
-        return self.pids[-1]
-
-    def stop(self) -> None:
-        """End all of them."""
-        for pid in self.pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        for pid in self.pids:
-            wait_for(lambda pid=pid: not alive(pid), 10, f"the end of {pid}")  # type: ignore[misc]
-        self.appliance.stop()
-
-
 @pytest.fixture
 def generations(tmp_path: Path, application: Application) -> Iterator[Generations]:
     made = Generations(tmp_path, application)
     yield made
     made.stop()
-
-
-def alive(pid: int) -> bool:
-    """Whether this process runs."""
-    with suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
 
 
 def websocket(opened: ExitStack, appliance: Appliance) -> ClientConnection:

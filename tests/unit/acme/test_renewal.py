@@ -543,6 +543,34 @@ def test_stop_in_an_order(world: World) -> None:
     assert world.times("a.example") == [0, 10]
 
 
+def test_settle(world: World) -> None:
+    """The order under way comes to its end and into service, and no other begins before the next start."""
+    gate: Deferred[None] = Deferred()
+    world.answers["a.example"] = lambda names: gate.addCallback(lambda _: world.certificate(*names))
+    service = world.start("a.example", "b.example", orders_at_once=1)
+    settled = Deferred.fromCoroutine(service.settle(30))
+    world.clock.advance(29)
+    not_yet(settled)
+    gate.callback(None)
+    world.clock.advance(0)
+    succeeded(settled)
+    succeeded(service.stopService())
+    assert list(world.served) == ["a.example"]
+    service.startService()
+    assert list(world.served) == ["a.example", "b.example"]
+
+
+def test_settle_with_an_order_that_hangs(world: World) -> None:
+    """It is not waited for beyond the patience."""
+    world.answers["a.example"] = lambda names: Deferred()
+    service = world.start("a.example")
+    settled = Deferred.fromCoroutine(service.settle(30))
+    world.clock.advance(30)
+    world.clock.advance(0)
+    succeeded(settled)
+    succeeded(service.stopService())
+
+
 def test_stop_gives_up_waiting(world: World) -> None:
     """Clean-up that never ends does not keep the service from stopping."""
     world.answers["a.example"] = lambda names: Deferred(lambda _: None).addErrback(lambda _: Deferred())
