@@ -17,10 +17,13 @@ class Lookup:
     """Asks the name servers of ``/etc/resolv.conf`` themselves: no cache, no hosts file, no thread."""
 
     def __init__(self, reactor: Any) -> None:
-        self._resolver = Resolver(resolv="/etc/resolv.conf", reactor=reactor)
+        self._reactor = reactor
+        self._resolver: Any = None
 
     def __call__(self, name: str) -> Deferred[frozenset[str]]:
         """Its A and AAAA records; empty if it has none, or nobody knows."""
+        if self._resolver is None:  # not sooner: it looks at the file every minute from then on
+            self._resolver = Resolver(resolv="/etc/resolv.conf", reactor=self._reactor)
         asked = [self._resolver.lookupAddress(name), self._resolver.lookupIPV6Address(name)]
         return DeferredList(asked, consumeErrors=True).addCallback(_addresses)
 
