@@ -61,10 +61,10 @@ def status(machine: Machine) -> dict[str, Any]:
     return found
 
 
-def install(machine: Machine, package: Path) -> str:
-    """As an administrator would, without the network: all that it needs must be there."""
+def install(machine: Machine, package: Path, *options: str) -> str:
+    """As an administrator would, without the network: all that it needs must be there. What is printed."""
     shutil.copy(package, machine.root / "root")
-    return machine.run("apt-get", "install", "--yes", f"/root/{package.name}")
+    return machine.run("apt-get", "install", "--yes", *options, f"/root/{package.name}")
 
 
 def fresh(machine: Machine) -> None:
@@ -150,6 +150,20 @@ def upgraded(machine: Machine, package: Path, version: str, root: bytes) -> None
         f" {sum(loop.requests for loop in loops)} in all, 10 WebSockets, 0 failures")  # fmt: skip
 
 
+def held_back(machine: Machine, package: Path, root: bytes) -> None:
+    """A version that cannot use the configuration: the old process goes on, and the installation says so."""
+    before = status(machine)["pid"]
+    good = (machine.root / CONFIGURATION).read_text()
+    (machine.root / CONFIGURATION).write_text(f"nonsense = 1\n{good}")
+    printed = install(machine, package, "--reinstall")
+    assert "the old one goes on serving" in printed, printed
+    assert "nonsense: is not known here" in printed, printed
+    served(root)
+    (machine.root / CONFIGURATION).write_text(good)
+    assert status(machine)["pid"] == before
+    say("a version that cannot use the configuration: said so, and the old process went on")
+
+
 def removed(machine: Machine) -> None:
     """Stopped and gone, but for what was configured and obtained."""
     machine.run("apt-get", "remove", "--yes", "appliance")
@@ -226,6 +240,7 @@ def life(work: Path, first: Path, second: Path, later: str, base: Path | None) -
         served(pebble.root())
         logs(machine, pebble.root())
         upgraded(machine, second, later, pebble.root())
+        held_back(machine, second, pebble.root())
         removed(machine)
         purged(machine, before)
 
