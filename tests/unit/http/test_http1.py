@@ -188,6 +188,7 @@ class TestRequest:
     def test_upgrade(self, upgrade: bytes, asked: bytes) -> None:
         """One other protocol may be asked for, never HTTP/2 in clear, nor a list that could hide it."""
         assert request(b"Connection: Upgrade", b"Upgrade: " + upgrade).upgrade == asked
+        assert request(b"Connection:Upgrade", b"Upgrade:\t" + upgrade).upgrade == asked
 
     def test_upgrade_must_be_nominated(self) -> None:
         """Upgrade counts when Connection names it, once, from HTTP/1.1 on."""
@@ -324,6 +325,7 @@ class TestResponse:
         [
             (1, [], True), (1, [b"Connection: Close"], False), (0, [], False), (0, [b"Connection: Keep-Alive"], True),
             (1, [b"Connection: x", b"Connection: close"], False), (1, [b"Connection: x"], True),
+            (0, [b"Connection: x, Keep-Alive"], True),
         ],
     )  # fmt: skip
     def test_persistence(self, version: int, lines: list[bytes], keep_alive: bool) -> None:
@@ -337,6 +339,8 @@ class TestResponse:
     def test_switching(self) -> None:
         """A 101 tells its protocol; elsewhere Upgrade is hop-by-hop and dropped."""
         head = response(b"Connection: upgrade", b"Upgrade: websocket", start=b"HTTP/1.1 101 Switching Protocols")
+        assert (head.upgrade, head.fields) == (b"websocket", [])
+        head = response(b"Connection:upgrade", b"Upgrade:\twebsocket", start=b"HTTP/1.1 101 Switching Protocols")
         assert (head.upgrade, head.fields) == (b"websocket", [])
         head = response(b"Upgrade: h2c", b"Content-Length: 0")
         assert (head.upgrade, head.fields) == (b"", [])

@@ -151,6 +151,13 @@ def test_combined() -> None:
     assert re.fullmatch(r"2[123]/Nov/2025:[0-9:]{8} [+-][0-9]{4}", found[2])
 
 
+def test_combined_within_a_second() -> None:
+    """The time is written out once a second."""
+    line = CombinedLine(Redactor(), wall)
+    first, second, third = (line(*asked(), Client(), now) for now in (12.0, 12.5, 13.5))
+    assert first == second != third
+
+
 def test_combined_of_a_unix_socket() -> None:
     """A client without an address is a dash."""
     assert combined(*asked(), Client("")).startswith("- - - [")
