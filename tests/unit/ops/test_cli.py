@@ -33,6 +33,15 @@ def test_check_of_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert [each.name for each in tmp_path.iterdir()] == ["appliance.toml"]
 
 
+def test_check_of_more_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What they do not share is said."""
+    file = tmp_path / "appliance.toml"
+    site = '[[site]]\nnames = ["one.test"]\nupstream = "http://127.0.0.1:8000"\n'
+    file.write_text(f"workers = 2\n[acme]\nagree_tos = true\n{site}")
+    assert main(["check", str(file)]) == 0
+    assert "workers = 2: limits, rate_limit" in capsys.readouterr().out
+
+
 def test_check_of_a_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 2, and every mistake on a line of its own, on the error output."""
     file = tmp_path / "appliance.toml"

@@ -135,11 +135,11 @@ def test_what_a_worker_is_told_first() -> None:
 
 def test_many_certificates_are_told_by_and_by() -> None:
     """A turn for others in between; what changes meanwhile is told, too."""
-    fake = FakeCrew(certificates=50)
-    assert sum(isinstance(each, messages.Swap) for each in fake.member.told) == 20
+    fake = FakeCrew(certificates=450)
+    assert sum(isinstance(each, messages.Swap) for each in fake.member.told) == 200
     fake.crew.tell(lambda: messages.Remove("0.test"))
     fake.settle()
-    assert sum(isinstance(each, messages.Swap) for each in fake.member.told) == 50
+    assert sum(isinstance(each, messages.Swap) for each in fake.member.told) == 450
     assert messages.Remove("0.test") in fake.member.told
     assert fake.member.serving
 
