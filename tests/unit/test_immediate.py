@@ -64,7 +64,7 @@ class Pair:
 
         def step() -> bool:
             try:
-                data = self.client.recv(size - len(received))
+                data = self.client.recv(min(size - len(received), 1 << 20))
             except BlockingIOError:
                 return False
             received.extend(data)
