@@ -15,9 +15,8 @@ def quiet(root: bytes) -> ssl.SSLContext:
     """TLS that trusts ``root`` (PEM), and that says nothing between its handshake and its end: TLS 1.2.
 
     ``websockets.sync`` reads in one thread and writes in another, and Python's ``ssl`` keeps no two threads from one
-    OpenSSL connection. Where TLS 1.3's session tickets are read in the moment in which the first request is written,
-    OpenSSL takes the writer for a part of that: the request is never sent and the opening handshake hangs, or the
-    connection breaks. Seen without any appliance in between, the sooner the busier the machine.
+    OpenSSL connection. With TLS 1.3 opening handshakes were seen to hang on a busy machine, without any appliance in
+    between; with TLS 1.2 not so far. Session tickets, which are read while the first request is written, might be why.
     """
     context = trusting(root)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
