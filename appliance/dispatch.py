@@ -36,23 +36,30 @@ class _Turn:
 
     def __call__(self, timeout: float | None) -> None:
         """Wait ``timeout`` seconds at most (None: for ever) and serve what is ready."""
-        selectables = self._selectables
-        readable = self._readable
+        get, readable = self._selectables.get, self._readable
         wait = -1 if timeout is None else timeout
-        for descriptor, event in self._poll(wait, len(selectables)):
-            selectable = selectables.get(descriptor)
+        for descriptor, event in self._poll(wait, len(self._selectables)):
+            selectable = get(descriptor)
             if selectable is None:  # lost through an event before this one
                 continue
-            if getattr(selectable, "dispatched_directly", False) and event in (readable, self._writable):
-                self._serve(selectable, event == readable)
+            if event == readable and getattr(selectable, "dispatched_directly", False):
+                try:
+                    why = selectable.doRead()
+                except Exception as error:
+                    why = _unhandled(selectable, error)
+                if why:
+                    self._reactor._disconnectSelectable(selectable, why, True)
+            elif event == self._writable and getattr(selectable, "dispatched_directly", False):
+                try:
+                    why = selectable.doWrite()
+                except Exception as error:
+                    why = _unhandled(selectable, error)
+                if why:
+                    self._reactor._disconnectSelectable(selectable, why, False)
             else:
                 callWithLogger(selectable, self._do_read_or_write, selectable, descriptor, event)
 
-    def _serve(self, selectable: Any, read: bool) -> None:
-        try:
-            why = selectable.doRead() if read else selectable.doWrite()
-        except Exception as error:
-            _log.failure("Unhandled error of {selectable}", selectable=selectable)
-            why = error
-        if why:
-            self._reactor._disconnectSelectable(selectable, why, read)
+
+def _unhandled(selectable: Any, error: Exception) -> Exception:
+    _log.failure("Unhandled error of {selectable}", selectable=selectable)
+    return error

@@ -63,7 +63,8 @@ class TlsServer(ImmediateWrites, LingeringClose, Server):
         ended: Exception | None = None
         try:
             data, result = read_records(tls)
-            raise_for(tls, result)
+            if result <= 0:
+                raise_for(tls, result)
         except SSL.WantReadError:
             pass
         except SSL.WantWriteError:
