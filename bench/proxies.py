@@ -257,9 +257,11 @@ agree_tos = true
 [[site]]
 names = ["{host}"]
 upstream = "http://127.0.0.1:{origin}"
-"""
+{site}"""
     more: ClassVar[str] = ""
     """Tables to put into the configuration."""
+    site: ClassVar[str] = ""
+    """Keys of the site."""
     versions = (
         "import platform, twisted, OpenSSL;"
         "print('Python', platform.python_version(), 'Twisted', twisted.__version__, 'pyOpenSSL', OpenSSL.__version__,"
@@ -291,7 +293,13 @@ upstream = "http://127.0.0.1:{origin}"
         more = self.more.format(folder=setting.folder, port=free_port())
         settings.write_text(
             self.text.format(
-                state=state, http=free_port(), port=setting.port, origin=setting.origin, host=HOST, more=more
+                state=state,
+                http=free_port(),
+                port=setting.port,
+                origin=setting.origin,
+                host=HOST,
+                more=more,
+                site=self.site,
             )
         )
         return [*self.interpreter(setting), "-m", "twisted", "appliance", "--config", str(settings)]
@@ -312,6 +320,19 @@ class Logging(Appliance):
     more = '[access_log]\nfile = "{folder}/access.log"\n'
 
 
+class Everything(Appliance):
+    """The appliance with all that a cautious operator turns on: access log, metrics, health checks and rules."""
+
+    name = "everything"
+    more = '[access_log]\nfile = "{folder}/access.log"\n[metrics]\nlisten = "tcp:{port}:interface=127.0.0.1"\n'
+    site = """\
+hsts = true
+deny = ["192.0.2.0/24"]
+rate_limit = { requests = 1000000, per = "1s" }
+health_check = { path = "/small", interval = "1s" }
+"""
+
+
 class Metrics(Appliance):
     """The appliance with its metrics on; nobody asks for them meanwhile."""
 
@@ -327,7 +348,7 @@ def source_path() -> dict[str, str]:
 PROXIES: dict[str, Proxy] = {proxy.name: proxy for proxy in (Appliance(), Nginx(), HAProxy(), Caddy())}
 """All contenders by name, ours first."""
 
-VARIANTS: dict[str, Proxy] = {proxy.name: proxy for proxy in (Logging(), Metrics())}
+VARIANTS: dict[str, Proxy] = {proxy.name: proxy for proxy in (Logging(), Metrics(), Everything())}
 """Ours again, with something on that costs: for comparison with ours alone."""
 
 
