@@ -87,8 +87,6 @@ def _site(
 ) -> Site:
     """Join the short form, ``upstream`` or another answer, and the long one, ``[[site.route]]``."""
     rules = take_rules(given)
-    if not (given.keys() & ANSWERED_BY) and not route:
-        raise Refused('needs an upstream, as in upstream = "http://127.0.0.1:8000", or a [[site.route]]')
     own = next((key for key in ANSWERED_BY if key in given), None)
     if own is not None and any(each.path == "/" for each in route):
         place.at(own).note('is what "/" goes to, and a route for "/" is there too: leave one of them out')
@@ -235,7 +233,11 @@ SITE = Table(
         **RULES,
     },
     _site,
-    required={"names": 'the site\'s domain names, as in names = ["example.com"]'},
+    required={
+        "names": 'the site\'s domain names, as in names = ["example.com"]',
+        "upstream": 'where the application listens, as in upstream = "http://127.0.0.1:8000", or a [[site.route]]',
+    },
+    instead={"upstream": ("route", *ANSWERS)},
     at_place=True,
 )
 

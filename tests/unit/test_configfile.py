@@ -309,6 +309,7 @@ def test_all_mistakes_at_once_with_their_lines(tmp_path: Path) -> None:
         (11, "acme.trusted_proxies"),
         (12, "acme.ca_file"),
         (14, "timeouts.idle"),
+        (15, "site[0].upstream"),
         (16, "site[0].names[1]"),
         (17, "site[1].names"),
         (18, "site[1].upstream"),
@@ -370,7 +371,7 @@ def test_the_first_site(tmp_path: Path) -> None:
     agreement, upstream = mistakes(written(tmp_path, '[[site]]\nnames = ["a.example"]'))[::-1]
     assert agreement.path == "acme"
     assert "agree_tos = true" in agreement.message
-    assert upstream.path == "site[0]"
+    assert upstream.path == "site[0].upstream"
 
 
 def test_agreement_is_needed(tmp_path: Path) -> None:
@@ -404,7 +405,7 @@ def test_keys_are_not_shown(tmp_path: Path) -> None:
 def test_a_site_goes_somewhere(tmp_path: Path) -> None:
     """Without upstream and routes it is refused; with both, the upstream is the route of everything else."""
     (mistake,) = mistakes(written(tmp_path, SMALLEST.replace("upstream", "#")))
-    assert (mistake.path, mistake.line) == ("site[0]", 3)
+    assert (mistake.path, mistake.line) == ("site[0].upstream", 3)
     text = SMALLEST + '[[site.route]]\npath = "/"\nupstream = "http://b"\n'
     (mistake,) = mistakes(written(tmp_path, text))
     assert (mistake.path, mistake.line) == ("site[0].upstream", 5)

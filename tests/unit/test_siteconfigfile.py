@@ -167,7 +167,7 @@ def test_redirect_to(tmp_path: Path) -> None:
             "site[0].route[0].send_proxy: is about an upst",
         ),
         ('respond = {}\n[[site.route]]\npath = "/"\n' + UPSTREAM, 'site[0].respond: is what "/" goes to'),
-        ("", "site[0]: needs an upstream"),
+        ("", "site[0].upstream: is missing: where the application listens"),
         (
             UPSTREAM + 'redirect_to = "b.example"',
             "site[0].redirect_to: must be one of the site's names, a.example, www",
