@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -25,13 +27,20 @@ INTERVAL = 0.02
 """Seconds between two looks at a condition."""
 
 
+# Below those that Linux gives to outgoing connections: one of these could be there before a program that is to listen.
+_PORTS = itertools.cycle(random.Random(os.getpid()).sample(range(15_000, 32_000), 17_000))
+
+
 def free_ports(count: int) -> list[int]:
     """``count`` different TCP ports of the loopback interface that nobody listens on now."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    return list(itertools.islice(filter(_is_free, _PORTS), count))
+
+
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.socket() as tried:
+        tried.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def free_port() -> int:
