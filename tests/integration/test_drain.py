@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
-from websockets.sync.client import ClientConnection
 
 from tests.support.appliance import Appliance
 from tests.support.applications import Application, uvicorn
 from tests.support.certificates import make_certificate, shared_authority
 from tests.support.processes import wait_for
-from tests.support.websocket import open_websocket
+from tests.support.websocket import WebSocket, open_websocket
 
 UNREACHABLE = "https://127.0.0.1:1/directory"
 
@@ -38,7 +37,7 @@ def started(folder: Path, application: Application, drain: float = 20) -> Applia
 
 
 @contextmanager
-def websocket(appliance: Appliance) -> Iterator[ClientConnection]:
+def websocket(appliance: Appliance) -> Iterator[WebSocket]:
     """An open WebSocket through the appliance."""
     with open_websocket(appliance.https_port, shared_authority().pem) as opened:
         opened.send("here")

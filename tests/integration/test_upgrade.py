@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from websockets.sync.client import ClientConnection
 
 from appliance.ops.controlclient import CommandFailedError, act
 from tests.support.appliance import ROOT, Appliance, Load
@@ -21,7 +20,7 @@ from tests.support.applications import Application, uvicorn
 from tests.support.certificates import shared_authority
 from tests.support.generations import UNREACHABLE, Generations, alive
 from tests.support.processes import free_port, wait_for
-from tests.support.websocket import open_websocket
+from tests.support.websocket import WebSocket, open_websocket
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def generations(tmp_path: Path, application: Application) -> Iterator[Generation
     made.stop()
 
 
-def websocket(opened: ExitStack, appliance: Appliance) -> ClientConnection:
+def websocket(opened: ExitStack, appliance: Appliance) -> WebSocket:
     """An open WebSocket through the appliance."""
     return opened.enter_context(open_websocket(appliance.https_port, shared_authority().pem))
 
@@ -52,7 +51,7 @@ def test_nobody_notices_three_upgrades(generations: Generations) -> None:
             opened.enter_context(Load(appliance, "one.test", root, "/echo", keep_alive=bool(number % 2)))
             for number in range(8)
         ]
-        sockets: list[ClientConnection] = []
+        sockets: list[WebSocket] = []
         for generation in range(3):
             sockets += [websocket(opened, appliance) for _ in range(7)]
             before = [loop.requests for loop in loops]

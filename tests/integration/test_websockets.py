@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection
 
 from tests.support.appliance import ROOT, Appliance
 from tests.support.certificates import make_certificate, shared_authority
 from tests.support.processes import Program, free_port
-from tests.support.websocket import open_websocket
+from tests.support.websocket import WebSocket, open_websocket
 
 ECHO = """\
 import sys
@@ -52,7 +51,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Appliance]]:
         appliance.stop()
 
 
-def client(appliance: Appliance) -> ClientConnection:
+def client(appliance: Appliance) -> WebSocket:
     """A WebSocket over TLS."""
     return open_websocket(appliance.https_port, shared_authority().pem, max_size=None, compression=None)
 

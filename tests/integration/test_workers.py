@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
 
 from appliance.ops.controlclient import CommandFailedError, NotRunningError, act, ask
 from tests.support.appliance import Appliance, Load, serial_of
@@ -24,7 +23,7 @@ from tests.support.applications import Application, uvicorn
 from tests.support.certificates import make_certificate, shared_authority
 from tests.support.pebble import running_pebble
 from tests.support.processes import free_port, wait_for
-from tests.support.slow import trusting
+from tests.support.websocket import WebSocket, open_websocket
 
 UNREACHABLE = "https://127.0.0.1:1/directory"
 
@@ -68,14 +67,10 @@ class Crew:
             lambda: self.status().get("workers", {}).get("serving") == self.size, 20, "all workers serving"
         )
 
-    def websockets(self, opened: ExitStack, count: int) -> list[ClientConnection]:
+    def websockets(self, opened: ExitStack, count: int) -> list[WebSocket]:
         """So many, to whichever process takes them."""
-        return [self._websocket(opened) for _ in range(count)]
-
-    def _websocket(self, opened: ExitStack) -> ClientConnection:
-        place = socket.create_connection(("127.0.0.1", self.appliance.https_port))
-        made = connect("wss://one.test/ws", ssl=trusting(shared_authority().pem), sock=place, open_timeout=30)
-        return opened.enter_context(made)
+        root, port = shared_authority().pem, self.appliance.https_port
+        return [opened.enter_context(open_websocket(port, root)) for _ in range(count)]
 
     def serials(self, name: str = "one.test", root: bytes = b"") -> set[int | None]:
         """What each of many handshakes shows."""
@@ -93,7 +88,7 @@ def alive(pid: int) -> bool:
     return False
 
 
-def echoes(each: ClientConnection) -> bool:
+def echoes(each: WebSocket) -> bool:
     """Whether a WebSocket still answers."""
     try:
         each.send("there?")
