@@ -2,6 +2,6 @@
 
 import sys
 
-from appliance.ops.cli import main
+from appliance.ops.commands.cli import main
 
 sys.exit(main())

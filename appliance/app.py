@@ -33,11 +33,11 @@ from appliance.difference import Difference
 from appliance.errors import ApplianceError, StoreError
 from appliance.inheritance import Inheritance
 from appliance.listener import Listener
-from appliance.ops.afterswap import Installer
-from appliance.ops.control import Command
-from appliance.ops.maintenance import Maintenance
+from appliance.ops.control.server import Command
+from appliance.ops.deploy.afterswap import Installer
 from appliance.ops.operating import Operating
-from appliance.ops.reloading import Reloading, Source
+from appliance.ops.service.maintenance import Maintenance
+from appliance.ops.service.reloading import Reloading, Source
 from appliance.ops.systemd import Manager, Supervised, status_line
 from appliance.statelock import StateLock
 from appliance.store import CertificateStore, Defer

@@ -26,10 +26,10 @@ from appliance.dispatch import dispatch_directly
 from appliance.errors import ApplianceError, ConfigurationError, Mistake
 from appliance.inheritance import Inheritance, from_environment
 from appliance.ops import systemd
-from appliance.ops.journal import journal_log_observer, leads_to_journal
-from appliance.ops.jsonlog import json_log_observer
-from appliance.ops.reloading import Source
-from appliance.ops.textlog import text_log_observer
+from appliance.ops.log.journal import journal_log_observer, leads_to_journal
+from appliance.ops.log.jsonlines import json_log_observer
+from appliance.ops.log.text import text_log_observer
+from appliance.ops.service.reloading import Source
 from appliance.opsconfig import Log as LogSettings
 from appliance.succession import Succession
 from appliance.workers.crew import Setting, environment

@@ -18,7 +18,7 @@ from statistics import median
 from attrs import frozen
 
 from appliance import descriptors
-from appliance.ops.controlclient import act
+from appliance.ops.control.client import act
 from bench import programs
 from bench.client import connect, get, trust
 from bench.command import cores

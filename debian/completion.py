@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from appliance.ops.cli import parser
+from appliance.ops.commands.cli import parser
 
 TEMPLATE = """\
 # Made by debian/completion.py from the command's own parser.

@@ -13,8 +13,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from appliance import __version__
-from appliance.ops.cli import parser
-from appliance.ops.terminal import EXIT_STATUS
+from appliance.ops.commands.cli import parser
+from appliance.ops.commands.terminal import EXIT_STATUS
 from appliance.tap import Options
 
 DEBIAN = Path(__file__).parent

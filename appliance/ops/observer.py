@@ -11,8 +11,8 @@ from typing import Protocol
 
 from appliance.http.message import RequestHead
 from appliance.http.record import CLIENT_GONE, Client, Record
-from appliance.ops.accesslogline import Line
-from appliance.ops.handshakereasons import reason_of
+from appliance.ops.accesslog.line import Line
+from appliance.ops.metrics.handshakereasons import reason_of
 
 BATCH = 128
 """So many requests are passed on at once."""

@@ -18,19 +18,19 @@ from appliance.acme.issuers import Issuers
 from appliance.config import Configuration
 from appliance.errors import ApplianceError
 from appliance.listener import Listener
-from appliance.ops.afterswap import Installer
-from appliance.ops.alarm import AlarmService
-from appliance.ops.authorityoperations import AuthorityOperations
-from appliance.ops.control import Arguments, Command, ControlService
-from appliance.ops.deploy import Deployer
-from appliance.ops.maintenance import Maintenance
-from appliance.ops.notify import Notifier
-from appliance.ops.operations import Operations, Renewals
-from appliance.ops.probe import Probes
-from appliance.ops.rehearsal import Rehearsal
-from appliance.ops.reloading import Reloading
-from appliance.ops.status import Address, Document, Extra, Report
-from appliance.ops.traffic import Traffic
+from appliance.ops.alarm.notify import Notifier
+from appliance.ops.alarm.service import AlarmService
+from appliance.ops.control.server import Arguments, Command, ControlService
+from appliance.ops.deploy.afterswap import Installer
+from appliance.ops.deploy.deployer import Deployer
+from appliance.ops.diagnosis.probe import Probes
+from appliance.ops.metrics.traffic import Traffic
+from appliance.ops.service.authorities import AuthorityOperations
+from appliance.ops.service.maintenance import Maintenance
+from appliance.ops.service.operations import Operations, Renewals
+from appliance.ops.service.rehearsal import Rehearsal
+from appliance.ops.service.reloading import Reloading
+from appliance.ops.status.document import Address, Document, Extra, Report
 from appliance.proxy.member import Member
 from appliance.proxy.upstream import Upstream
 from appliance.store import Defer

@@ -16,20 +16,20 @@ from appliance.config import Configuration
 from appliance.http.errorpages import RequestIds
 from appliance.http.record import Record
 from appliance.inheritance import Inheritance
-from appliance.ops import metricscollector
-from appliance.ops.accesslog import AccessLog
-from appliance.ops.accesslogline import CombinedLine, JsonLine, Line
-from appliance.ops.accesslogredact import Redactor
-from appliance.ops.buttons import Panel
-from appliance.ops.control import Command
-from appliance.ops.logfile import LogFile
-from appliance.ops.metricscollector import Clients, Sources, Upstream
-from appliance.ops.metricscounts import Counts
-from appliance.ops.metricsserver import InnerListener, MetricsPage
-from appliance.ops.metricssurvey import Renewals, Survey
+from appliance.ops.accesslog.line import CombinedLine, JsonLine, Line
+from appliance.ops.accesslog.logfile import LogFile
+from appliance.ops.accesslog.redact import Redactor
+from appliance.ops.accesslog.writer import AccessLog
+from appliance.ops.control.server import Command
+from appliance.ops.metrics import collector
+from appliance.ops.metrics.collector import Clients, Sources, Upstream
+from appliance.ops.metrics.counts import Counts
+from appliance.ops.metrics.server import InnerListener, MetricsPage
+from appliance.ops.metrics.survey import Renewals, Survey
+from appliance.ops.metrics.traffic import TICK, Traffic
 from appliance.ops.observer import RequestObserver
-from appliance.ops.statusserver import Press, StatusPage
-from appliance.ops.traffic import TICK, Traffic
+from appliance.ops.statuspage.buttons import Panel
+from appliance.ops.statuspage.server import Press, StatusPage
 from appliance.opsconfig import AccessLog as AccessLogSettings
 from appliance.opsconfig import Metrics as MetricsSettings
 from appliance.proxy.handler import RequestId
@@ -239,7 +239,7 @@ class Watch(MultiService):
 
     def _families(self, sources: Sources) -> Iterator[Metric]:
         self._flush()
-        return metricscollector.families(sources)
+        return collector.families(sources)
 
     def _make_request_id(self, settings: AccessLogSettings | None) -> RequestId | None:
         if settings is None or settings.request_id_header is None:

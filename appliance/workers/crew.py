@@ -21,8 +21,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from appliance.config import Configuration
-from appliance.ops.metricscounts import Counts
-from appliance.ops.metricssum import FiguresError, add
+from appliance.ops.metrics.counts import Counts
+from appliance.ops.metrics.sum import FiguresError, add
 from appliance.workers import messages
 from appliance.workers.member import LISTENERS, Figures, Member, read_figures
 from appliance.workers.messages import Document, LogTo, Message, SaidError, told

@@ -16,7 +16,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from appliance.ops.metricssum import FiguresError, whole_numbers
+from appliance.ops.metrics.sum import FiguresError, whole_numbers
 from appliance.workers.messages import Document, Message, SaidError, told
 from appliance.workers.talk import MainEnd, attach
 

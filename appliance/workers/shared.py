@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from appliance.acme.challenges import ChallengeResponse, PendingChallenges, PresentedChallenge
 from appliance.acme.tlsalpn import TlsAlpnChallenges
 from appliance.config import Site
-from appliance.ops.maintenance import Closing
+from appliance.ops.service.maintenance import Closing
 from appliance.tls.certificate import Certificate
 from appliance.tls.snimap import ChallengeContexts, SniMap
 from appliance.workers import messages

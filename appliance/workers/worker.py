@@ -18,7 +18,7 @@ from appliance.config import Configuration
 from appliance.dataplane import DataPlane, protocols
 from appliance.errors import ApplianceError
 from appliance.inheritance import Inheritance
-from appliance.ops.metricssum import take
+from appliance.ops.metrics.sum import take
 from appliance.tls.certificate import Certificate
 from appliance.tls.snimap import SniMap
 from appliance.workers import messages

@@ -14,7 +14,7 @@ from tests.support.applications import uvicorn
 from tests.support.operator import run
 from tests.support.pebble import running_pebble
 
-PROGRAM = [sys.executable, "-c", "import sys; from appliance.ops.cli import main; sys.exit(main())"]
+PROGRAM = [sys.executable, "-c", "import sys; from appliance.ops.commands.cli import main; sys.exit(main())"]
 
 
 def converse(arguments: list[str], answers: list[str]) -> tuple[int, str]:

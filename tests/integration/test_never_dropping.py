@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.ops.controlclient import NotRunningError, act, ask
+from appliance.ops.control.client import NotRunningError, act, ask
 from tests.support.appliance import Appliance, Load, serial_of
 from tests.support.applications import Application, uvicorn
 from tests.support.certificates import make_certificate, shared_authority

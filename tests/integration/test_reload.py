@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from appliance.ops.controlclient import CommandFailedError, act, ask
+from appliance.ops.control.client import CommandFailedError, act, ask
 from tests.support.appliance import ROOT, Appliance, Load, serial_of
 from tests.support.applications import Application, uvicorn
 from tests.support.backend import Backend

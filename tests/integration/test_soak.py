@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import connect
 
-from appliance.ops.controlclient import NotRunningError, act, ask
+from appliance.ops.control.client import NotRunningError, act, ask
 from tests.support.appliance import Appliance
 from tests.support.certificates import make_certificate, shared_authority
 from tests.support.fastapp import FastApplication

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.ops.controlclient import act
+from appliance.ops.control.client import act
 from tests.support.appliance import ROOT, Appliance
 from tests.support.applications import Application, uvicorn
 from tests.support.certificates import make_certificate, shared_authority

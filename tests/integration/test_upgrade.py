@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.ops.controlclient import CommandFailedError, act
+from appliance.ops.control.client import CommandFailedError, act
 from tests.support.appliance import ROOT, Appliance, Load
 from tests.support.applications import Application, uvicorn
 from tests.support.certificates import shared_authority

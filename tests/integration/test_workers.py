@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from appliance.ops.controlclient import CommandFailedError, NotRunningError, act, ask
+from appliance.ops.control.client import CommandFailedError, NotRunningError, act, ask
 from tests.support.appliance import Appliance, Load, serial_of
 from tests.support.applications import Application, uvicorn
 from tests.support.certificates import make_certificate, shared_authority

@@ -7,7 +7,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from appliance.ops.controlclient import CommandFailedError, NotRunningError, act, ask
+from appliance.ops.control.client import CommandFailedError, NotRunningError, act, ask
 from tests.support.appliance import Appliance
 from tests.support.applications import Application
 from tests.support.certificates import make_certificate

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support.appliance import ROOT, Appliance
 
-_MAIN = "import sys; from appliance.ops.cli import main; sys.exit(main())"
+_MAIN = "import sys; from appliance.ops.commands.cli import main; sys.exit(main())"
 
 
 def run(*arguments: str | Path, timeout: float = 60.0, said: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from appliance import __version__
 from appliance.configfile import CONFIGURATION, load
-from appliance.ops.cli import parser
+from appliance.ops.commands.cli import parser
 from appliance.schema import key_paths
 
 ROOT = Path(__file__).parents[2]

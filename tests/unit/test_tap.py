@@ -15,9 +15,9 @@ from twisted.plugin import getPlugins
 
 from appliance import __version__, demo, tap
 from appliance.app import Appliance
-from appliance.ops.journal import journal_log_observer
-from appliance.ops.jsonlog import json_log_observer
-from appliance.ops.textlog import text_log_observer
+from appliance.ops.log.journal import journal_log_observer
+from appliance.ops.log.jsonlines import json_log_observer
+from appliance.ops.log.text import text_log_observer
 from appliance.tap import Options, makeService
 
 GOOD = ["--site", "a.example=http://127.0.0.1:8000", "--email", "a@example.com"]

@@ -8,7 +8,7 @@ from twisted.internet.error import ConnectionAborted
 
 from appliance.http.message import RequestHead
 from appliance.http.record import Client, Record
-from appliance.ops.metricscounts import Counts
+from appliance.ops.metrics.counts import Counts
 from appliance.ops.observer import RequestObserver
 
 CLIENT = SimpleNamespace(client="192.0.2.7", tls="TLSv1.3", protocol="", logged=None)

@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from twisted.logger import textFileLogObserver
 
 from appliance.config import Configuration
-from appliance.ops.metricscounts import Counts
-from appliance.ops.metricssum import take
+from appliance.ops.metrics.counts import Counts
+from appliance.ops.metrics.sum import take
 from appliance.workers import messages
 from appliance.workers.crew import LONGEST_DELAY, PATIENCE, QUICK, AllClients, Crew, Setting
 from appliance.workers.member import Figures, Member

@@ -1,0 +1,1 @@
+"""The access log: lines out of requests, and the file they go to."""

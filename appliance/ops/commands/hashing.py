@@ -1,0 +1,45 @@
+"""The command that makes what ``basic_auth`` knows people by."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from getpass import getpass
+
+from appliance.errors import ApplianceError
+from appliance.ops.commands.terminal import FAILED, OK, Commands, add_command, complain
+from appliance.passwords import hash_password
+
+
+def add(commands: Commands) -> None:
+    """Put this command into the parser."""
+    add_command(
+        commands,
+        "hash-password",
+        hash_one,
+        "make a hash for basic_auth",
+        "  appliance hash-password                asks for the password, twice\n"
+        "  pass show staging | appliance hash-password\n",
+    )
+
+
+def hash_one(options: argparse.Namespace) -> int:
+    """Print the hash of a password, which is asked for, or is the first line of the standard input.
+
+    It belongs among the users of [site.basic_auth], in single quotes: users = {anna = '$argon2id$…'}.
+    """
+    try:
+        password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+        if not password:
+            raise ApplianceError("an empty password is none")
+    except ApplianceError as error:
+        return complain(options, error, FAILED)
+    print(hash_password(password.encode("utf-8")))
+    return OK
+
+
+def _asked() -> str:
+    password = getpass("Password: ")
+    if getpass("Again: ") != password:
+        raise ApplianceError("these were two different passwords")
+    return password

@@ -1,0 +1,78 @@
+"""The command ``appliance reload``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from appliance.configfile import DEFAULT_FILE, state_dir_of
+from appliance.errors import ApplianceError, ConfigurationError
+from appliance.ops.commands.terminal import (
+    BAD_CONFIGURATION,
+    FAILED,
+    NOT_RUNNING,
+    OK,
+    Commands,
+    add_command,
+    add_json,
+    add_target,
+    complain,
+    print_json,
+    target,
+)
+from appliance.ops.control.client import CommandFailedError, NotRunningError, act
+
+PATIENCE = 300.0
+"""Seconds: thousands of sites are read, and orders that are given up withdraw their challenges."""
+
+MISTAKES = 422
+"""The status of an answer about mistakes in the file."""
+
+
+def add(commands: Commands) -> None:
+    """Put the command into the parser."""
+    parser = add_command(
+        commands,
+        "reload",
+        reload,
+        "have the running service read its configuration anew",
+        "  appliance reload\n  systemctl reload appliance           the same, with the answer in the journal\n",
+    )
+    add_target(parser)
+    add_json(parser)
+
+
+def reload(options: argparse.Namespace) -> int:
+    """Have the running service read its configuration file anew and change what is different, dropping nothing.
+
+    When the file has mistakes, or something in it cannot be had, nothing is changed: the mistakes are printed as
+    "appliance check" prints them.
+    """
+    mistakes: ConfigurationError | None = None
+    try:
+        folder = target(options).state_dir
+    except ConfigurationError as error:  # which the service is to hear of as well
+        mistakes, folder = error, _folder(options)
+    try:
+        answer = act(folder, "reload", PATIENCE)
+    except NotRunningError as error:
+        return complain(options, mistakes or error, BAD_CONFIGURATION if mistakes is not None else NOT_RUNNING)
+    except CommandFailedError as error:
+        status = BAD_CONFIGURATION if error.status == MISTAKES else FAILED
+        if not options.json and status == FAILED:
+            print("not reloaded:", file=sys.stderr, end=" ")
+        return complain(options, error, status)
+    except ApplianceError as error:
+        return complain(options, error, FAILED)
+    if options.json:
+        print_json(answer)
+    else:
+        print(f"{answer['file']}: reloaded: {answer['summary']}")
+    return OK
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    """The state_dir of a configuration that has mistakes."""
+    given: Path | None = options.state_dir
+    return given.absolute() if given is not None else state_dir_of(options.config or DEFAULT_FILE)

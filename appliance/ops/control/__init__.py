@@ -1,0 +1,1 @@
+"""The UNIX socket between the service and its commands: both ends."""

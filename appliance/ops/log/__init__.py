@@ -1,0 +1,1 @@
+"""The service's own log: as text, as JSON lines, in the journal."""

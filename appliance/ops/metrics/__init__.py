@@ -1,0 +1,1 @@
+"""What is counted, and how it is made into metrics and rates."""

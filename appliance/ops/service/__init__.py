@@ -1,0 +1,1 @@
+"""What operators have the running service do, whoever asks: a command, a button, a signal."""

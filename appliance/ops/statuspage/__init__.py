@@ -1,0 +1,1 @@
+"""The status page: the status document as HTML, and its buttons."""

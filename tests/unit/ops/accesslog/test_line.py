@@ -1,0 +1,182 @@
+"""The access log's lines."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.http.message import RequestHead
+from appliance.http.record import Record
+from appliance.ops.accesslog.line import LONGEST_VALUE, CombinedLine, JsonLine
+from appliance.ops.accesslog.redact import Redactor
+from appliance.ops.observer import RequestObserver
+
+COMBINED = re.compile(r'(\S+) - - \[([^\]]+)\] "([^"]*)" ([0-9]{3}) ([0-9]+) "([^"]*)" "([^"]*)"')
+
+
+class Client:
+    """A connection."""
+
+    def __init__(self, client: str = "192.0.2.7", protocol: str = "") -> None:
+        self.client = client
+        self.protocol = protocol
+        self.tls = "TLSv1.3"
+        self.logged: Any = None
+
+
+def asked(
+    target: bytes = b"/a?b=c", fields: tuple[tuple[bytes, bytes], ...] = (), version: int = 1
+) -> tuple[Record, RequestHead]:
+    """A request that an application has answered."""
+    request = RequestHead(b"GET", target, version)
+    request.host = b"example.com"
+    request.fields = list(fields)
+    made = RequestObserver().begin(10.0)
+    made.site, made.upstream, made.status = "example.com", "http://127.0.0.1:8000", 200
+    made.sent, made.answered = 10.5, 10.75
+    made.bytes_in, made.bytes_out = 3, 5
+    return made, request
+
+
+def wall(moment: float) -> float:
+    """The records above ended at 12 on their clock, and 2025-11-22 12:00:00.25 UTC."""
+    return moment - 12.0 + 1_763_812_800.25
+
+
+def as_json(record: Record, request: RequestHead, client: Client | None = None) -> dict[str, object]:
+    """What a reader makes of the line."""
+    loaded: dict[str, object] = json.loads(JsonLine(Redactor(), "id-", wall)(record, request, client or Client(), 12.0))
+    return loaded
+
+
+def combined(record: Record, request: RequestHead, client: Client | None = None) -> str:
+    """The line in the other format."""
+    return CombinedLine(Redactor(), wall)(record, request, client or Client(), 12.0)
+
+
+def test_json() -> None:
+    """Everything that is known."""
+    fields = ((b"Referer", b"https://a.example/?token=x"), (b"USER-AGENT", b'Lynx "2"'), (b"Cookie", b"secret"))
+    assert as_json(*asked(b"/a?b=c&key=k", fields)) == {
+        "time": "2025-11-22T12:00:00.250Z",
+        "id": "id-1",
+        "site": "example.com",
+        "client": "192.0.2.7",
+        "method": "GET",
+        "host": "example.com",
+        "target": "/a?b=c&key=REDACTED",
+        "protocol": "HTTP/1.1",
+        "tls": "TLSv1.3",
+        "status": 200,
+        "bytes_in": 3,
+        "bytes_out": 5,
+        "seconds": 2.0,
+        "upstream": "http://127.0.0.1:8000",
+        "upstream_wait": 0.5,
+        "upstream_seconds": 0.25,
+        "referer": "https://a.example/?token=REDACTED",
+        "user_agent": 'Lynx "2"',
+    }
+
+
+def test_json_of_what_went_wrong() -> None:
+    """What did not happen has no key: an upstream that was never sent the request, or never answered."""
+    record, request = asked()
+    record.answered, record.fault, record.status = 0.0, "head", 502
+    told = as_json(record, request)
+    assert "upstream_seconds" not in told
+    assert (told["fault"], told["status"], told["upstream_wait"]) == ("head", 502, 0.5)
+    record.sent, record.upstream = 0.0, ""
+    told = as_json(record, request)
+    assert "upstream_wait" not in told
+    assert told["upstream"] == ""
+
+
+def test_json_of_an_answer_at_once() -> None:
+    """A response that came whole began with its end; waits that are none are not told."""
+    record, request = asked()
+    record.answered, record.sent = 0.0, 10.0
+    told = as_json(record, request)
+    assert told["upstream_seconds"] == 2.0
+    assert "upstream_wait" not in told
+
+
+def test_one_connection() -> None:
+    """What differs between its requests is told of each, whatever was told before."""
+    line, client = JsonLine(Redactor(), "id-", wall), Client()
+    told = []
+    for host, agent in ((b"a.example", b"x"), (b"a.example", b"x"), (b"b.example", b"x"), (b"b.example", b"y")):
+        record, request = asked(fields=((b"User-Agent", agent),))
+        request.host = host
+        told.append(json.loads(line(record, request, client, 12.0)))
+    assert [(each["host"], each["user_agent"]) for each in told] == [
+        *(("a.example", "x"), ("a.example", "x"), ("b.example", "x"), ("b.example", "y")),
+    ]
+
+
+def test_time() -> None:
+    """Second by second, and where the clock was set back."""
+    line = JsonLine(Redactor(), "id-", wall)
+    times = [json.loads(line(*asked(), Client(), now))["time"][17:] for now in (12.0, 12.625, 12.75, 14.0, 11.0)]
+    assert times == ["00.250Z", "00.875Z", "01.000Z", "02.250Z", "59.250Z"]
+
+
+def test_no_request() -> None:
+    """What could not be read as a request has a line as well."""
+    record, _ = asked()
+    record.site, record.upstream, record.status = "", "", 400
+    nothing = RequestHead(b"", b"", 1)
+    told = as_json(record, nothing)
+    assert (told["method"], told["target"], told["status"]) == ("", "", 400)
+    assert '] "" 400 5 "-" "-"' in combined(record, nothing)
+
+
+def test_http2() -> None:
+    """The connection tells, where the request is read as if it were HTTP/1.1."""
+    assert as_json(*asked(), Client(protocol="HTTP/2.0"))["protocol"] == "HTTP/2.0"
+    assert '"GET /a?b=c HTTP/2.0"' in combined(*asked(), Client(protocol="HTTP/2.0"))
+
+
+def test_combined() -> None:
+    """As Apache and nginx write it."""
+    found = COMBINED.fullmatch(combined(*asked(fields=((b"Referer", b"https://a.example/"), (b"User-Agent", b"Lynx")))))
+    assert found is not None
+    assert found.group(1, 3, 4, 5, 6, 7) == (
+        *("192.0.2.7", "GET /a?b=c HTTP/1.1", "200", "5", "https://a.example/", "Lynx"),
+    )
+    assert re.fullmatch(r"2[123]/Nov/2025:[0-9:]{8} [+-][0-9]{4}", found[2])
+
+
+def test_combined_within_a_second() -> None:
+    """The time is written out once a second."""
+    line = CombinedLine(Redactor(), wall)
+    first, second, third = (line(*asked(), Client(), now) for now in (12.0, 12.5, 13.5))
+    assert first == second != third
+
+
+def test_combined_of_a_unix_socket() -> None:
+    """A client without an address is a dash."""
+    assert combined(*asked(), Client("")).startswith("- - - [")
+
+
+def test_long_values() -> None:
+    """Values are cut before they make lines that nothing reads."""
+    assert len(str(as_json(*asked(b"/" + b"a" * 8000))["target"])) == LONGEST_VALUE
+
+
+@given(target=st.binary(min_size=1, max_size=40), agent=st.binary(max_size=40))
+def test_nothing_escapes(target: bytes, agent: bytes) -> None:
+    """Whatever bytes there are, a line stays one line of ASCII, and its values end where they should."""
+    record, request = asked(target, ((b"User-Agent", agent),))
+    line = JsonLine(Redactor(), "", wall)(record, request, Client(), 12.0)
+    assert line.isascii()
+    assert line.isprintable()
+    json.loads(line)
+    other = combined(record, request)
+    assert other.isascii()
+    assert other.isprintable()
+    assert COMBINED.fullmatch(other)

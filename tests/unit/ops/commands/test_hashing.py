@@ -1,0 +1,46 @@
+"""``appliance hash-password``."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from appliance.ops.commands import hashing
+from appliance.ops.commands.cli import main
+from appliance.passwords import check_hash, matches
+
+
+class Terminal(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_from_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first line, without its end; what is printed is a hash of it and nothing else."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("pä ss\r\nmore\n"))
+    assert main(["hash-password"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    check_hash(line)
+    assert matches("pä ss".encode(), line)
+
+
+def test_typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Twice the same."""
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr(hashing, "getpass", lambda prompt: "secret")
+    assert main(["hash-password"]) == 0
+    assert matches(b"secret", capsys.readouterr().out.strip())
+    typed = iter(["secret", "secrit"])
+    monkeypatch.setattr(hashing, "getpass", lambda prompt: next(typed))
+    assert main(["hash-password"]) == 1
+    assert "two different passwords" in capsys.readouterr().err
+
+
+def test_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty line is no password."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert main(["hash-password"]) == 1
+    assert "empty" in capsys.readouterr().err
