@@ -1,1 +1,1 @@
-"""What operators hold in their hands: commands, logs."""
+"""What operators hold in their hands: commands, the status page, logs, metrics, alarms."""

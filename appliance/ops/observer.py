@@ -19,7 +19,7 @@ BATCH = 128
 
 
 class Handshakes(Protocol):
-    """Counts handshakes: `metricscounts.Counts`."""
+    """Counts handshakes: `metrics.counts.Counts`."""
 
     def handshake_completed(self, version: str) -> None:
         """One has succeeded."""

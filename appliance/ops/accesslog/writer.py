@@ -1,4 +1,4 @@
-"""The access log: lines, a batch at a time, that a thread writes."""
+"""Lines of the access log, written by a thread, a batch at a time."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ start, only the first ones are looked at. A renewal always is."""
 
 
 class Deploy(Protocol):
-    """Exports sites' new certificates and runs their hooks: `deploy.Deployer`."""
+    """Exports sites' new certificates and runs their hooks: `deployer.Deployer`."""
 
     def wants(self, site: str, /) -> bool:
         """Whether there is anything to do for a site."""

@@ -1,4 +1,4 @@
-"""How busy sites and applications are now: what `metricscounts` counts, looked at every few seconds. Pure.
+"""How busy sites and applications are now: what `counts` counts, looked at every few seconds. Pure.
 
 The figures of ``status`` and the status page. Whatever is *lately* is of the last ``WINDOW`` before the latest look, so
 that two who ask between two looks are told the same.

@@ -76,7 +76,7 @@ class Operations:
         }
 
     def status(self) -> Document:
-        """See ``status.document``."""
+        """See ``status.document.document``."""
         return self._around([site(report, self._extra(report)) for report in self._renewals.reports()])
 
     async def _status(self) -> Document:

@@ -75,7 +75,7 @@ class Address:
     open: int | None = None
     """Connections to it."""
     traffic: Document | None = None
-    """See ``traffic.Traffic.address``; None where nothing is counted."""
+    """See ``metrics.traffic.Traffic.address``; None where nothing is counted."""
 
 
 @frozen
@@ -103,7 +103,7 @@ class Extra:
     alarm: str = ""
     """What is worth an alarm; empty if nothing is."""
     traffic: Document | None = None
-    """See ``traffic.Traffic.site``; None where nothing is counted."""
+    """See ``metrics.traffic.Traffic.site``; None where nothing is counted."""
     maintenance: bool = False
     """Whether its requests are answered with 503."""
 
