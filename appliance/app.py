@@ -27,22 +27,22 @@ from appliance.acme.lookup import Lookup, own_addresses
 from appliance.acme.renewal import RenewalService
 from appliance.clock import utc_now
 from appliance.config import Configuration
+from appliance.config.difference import Difference
 from appliance.configured import Configured, Parts
 from appliance.dataplane import DataPlane, protocols
-from appliance.difference import Difference
 from appliance.errors import ApplianceError, StoreError
-from appliance.inheritance import Inheritance
-from appliance.listener import Listener
+from appliance.net.listener import Listener
 from appliance.ops.control.server import Command
 from appliance.ops.deploy.afterswap import Installer
 from appliance.ops.operating import Operating
 from appliance.ops.service.maintenance import Maintenance
 from appliance.ops.service.reloading import Reloading, Source
-from appliance.ops.systemd import Manager, Supervised, status_line
-from appliance.statelock import StateLock
+from appliance.process.inheritance import Inheritance
+from appliance.process.statelock import StateLock
+from appliance.process.systemd import Manager, Supervised, status_line
+from appliance.process.upgrade import Upgrading
 from appliance.store import CertificateStore, Defer
 from appliance.tls.context import check_loads
-from appliance.upgrade import Upgrading
 from appliance.workers.crew import AllClients, Crew, Setting
 from appliance.workers.messages import Message, ReopenLogs
 from appliance.workers.shared import (

@@ -8,9 +8,9 @@ from pathlib import Path
 from attrs import frozen
 
 from appliance.config import Configuration
-from appliance.configfile import COMMAND_LINE, DEFAULT_FILE, Override, load
+from appliance.config.file import COMMAND_LINE, DEFAULT_FILE, Override, load
+from appliance.config.reading.schema import KeyPath
 from appliance.errors import ConfigurationError, Mistake
-from appliance.schema import KeyPath
 
 
 @frozen

@@ -12,8 +12,8 @@ from attrs import frozen
 from appliance.acme.issuers import Authorities, Issuers
 from appliance.acme.renewal import RenewalService
 from appliance.config import Configuration
+from appliance.config.difference import Difference, compare
 from appliance.dataplane import DataPlane
-from appliance.difference import Difference, compare
 from appliance.errors import ApplianceError, RestartNeededError
 from appliance.ops.operating import Operating
 from appliance.workers.crew import Crew

@@ -16,22 +16,23 @@ from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from appliance import descriptors
 from appliance.acme.challenges import PendingChallenges
-from appliance.admission import Admission, default_connections, default_per_client, possible_connections
-from appliance.announced import Announcing
-from appliance.applications import Applications
-from appliance.applications import Prepared as PreparedApplications
 from appliance.config import Configuration, Limits, Listen
-from appliance.deadlines import Deadlines
-from appliance.draining import Draining
-from appliance.entrances import Entrance
 from appliance.files.target import FileTargets
 from appliance.http.errorpages import ErrorPages
 from appliance.http.serving import Handler
-from appliance.inheritance import Inheritance
-from appliance.listener import ClientFactory, Listener
+from appliance.net.admission import Admission, default_connections, default_per_client, possible_connections
+from appliance.net.announced import Announcing
+from appliance.net.deadlines import Deadlines
+from appliance.net.draining import Draining
+from appliance.net.entrances import Entrance
+from appliance.net.listener import ClientFactory, Listener
+from appliance.net.turn import Turn
 from appliance.ops.watching import Watch
+from appliance.process import descriptors
+from appliance.process.inheritance import Inheritance
+from appliance.proxy.applications import Applications
+from appliance.proxy.applications import Prepared as PreparedApplications
 from appliance.proxy.assembly import Assembly
 from appliance.proxy.handler import ProxyHandler, RedirectHandler
 from appliance.proxy.routing import RouteTable
@@ -40,7 +41,6 @@ from appliance.store import Defer
 from appliance.tls.context import HTTP_1_1, HTTP_2
 from appliance.tls.endpoint import PlainListening, TlsListening
 from appliance.tls.snimap import SniMap, served_certificate
-from appliance.turn import Turn
 
 _TICKET_KEY_SECONDS = 24 * 3600.0
 

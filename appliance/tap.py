@@ -17,21 +17,21 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
-from appliance import __version__, app, demo, descriptors, ending, garbage
+from appliance import __version__, app, demo
 from appliance.clock import make_monotonic
 from appliance.commandline import CommandLine
 from appliance.config import NO_SITE, Configuration
-from appliance.configfile import COMMAND_LINE
-from appliance.dispatch import dispatch_directly
+from appliance.config.file import COMMAND_LINE
+from appliance.config.ops import Log as LogSettings
 from appliance.errors import ApplianceError, ConfigurationError, Mistake
-from appliance.inheritance import Inheritance, from_environment
-from appliance.ops import systemd
+from appliance.net.dispatch import dispatch_directly
 from appliance.ops.log.journal import journal_log_observer, leads_to_journal
 from appliance.ops.log.jsonlines import json_log_observer
 from appliance.ops.log.text import text_log_observer
 from appliance.ops.service.reloading import Source
-from appliance.opsconfig import Log as LogSettings
-from appliance.succession import Succession
+from appliance.process import descriptors, ending, garbage, systemd
+from appliance.process.inheritance import Inheritance, from_environment
+from appliance.process.succession import Succession
 from appliance.workers.crew import Setting, environment
 from appliance.workers.messages import LogTo
 

@@ -17,8 +17,8 @@ from statistics import median
 
 from attrs import frozen
 
-from appliance import descriptors
 from appliance.ops.control.client import act
+from appliance.process import descriptors
 from bench import programs
 from bench.client import connect, get, trust
 from bench.command import cores

@@ -21,7 +21,7 @@ from appliance.acme.dns.providers import dns_responder, responders_for
 from appliance.acme.issuer import Issuer
 from appliance.acme.responders import Responders
 from appliance.config import CertificateAuthority, Configuration
-from appliance.dnsconfig import Dns
+from appliance.config.dns import Dns
 from appliance.errors import AcmeError
 from appliance.store import Defer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from appliance.net.turn import Turn
 from appliance.store import Defer
-from appliance.turn import Turn
 
 
 class Reading:

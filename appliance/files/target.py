@@ -11,18 +11,18 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from appliance.config.files import Root
 from appliance.errors import RequestError
 from appliance.files.answer import Refusal, answer
 from appliance.files.exchange import FileExchange, Source
 from appliance.files.reading import Reading
 from appliance.files.selection import Representation, Selection, Slash
-from appliance.filesconfig import Root
 from appliance.http import pages
 from appliance.http.message import RequestHead
 from appliance.http.serving import Client
+from appliance.net.turn import Turn
 from appliance.proxy.routing import RouteEntry
 from appliance.store import Defer
-from appliance.turn import Turn
 
 _LOG_SECONDS = 1.0
 _DENIED = frozenset({errno.EACCES, errno.EPERM})

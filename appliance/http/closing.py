@@ -9,8 +9,8 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from appliance.deadlines import NEVER, Deadlines
 from appliance.http.flow import unsent
+from appliance.net.deadlines import NEVER, Deadlines
 
 _LINGER_SECONDS = 6.0  # more than the transport's own, which ends without a reset
 

@@ -15,7 +15,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from appliance.config import Limits, Timeouts
-from appliance.deadlines import NEVER, Deadlines
 from appliance.errors import RequestError
 from appliance.http.flow import unsent
 from appliance.http.http2bounds import Patience
@@ -27,8 +26,9 @@ from appliance.http.http2tunnel import TunnelStream
 from appliance.http.message import RequestHead
 from appliance.http.record import Observer
 from appliance.http.serving import Handler
-from appliance.proxyprotocol import Connection
-from appliance.turn import Turn
+from appliance.net.deadlines import NEVER, Deadlines
+from appliance.net.proxyprotocol import Connection
+from appliance.net.turn import Turn
 
 _LINGER_SECONDS: Final = 6.0  # more than the transport's own, which ends without a reset
 _PING_SECONDS: Final = 10.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from appliance.deadlines import NEVER
 from appliance.errors import RequestError
 from appliance.http.http2bounds import STALLED
 from appliance.http.http2frames import CANCEL, INTERNAL_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, Http2ConnectionError
@@ -14,10 +13,11 @@ from appliance.http.http2server import ServerStream
 from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from appliance.http.record import Record
 from appliance.http.serving import Exchange, Tunnel
+from appliance.net.deadlines import NEVER
 
 if TYPE_CHECKING:
     from appliance.http.http2 import Http2Connection
-    from appliance.proxyprotocol import Connection
+    from appliance.net.proxyprotocol import Connection
 
 _CONTINUE = [(b":status", b"100")]
 

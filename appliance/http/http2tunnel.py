@@ -11,12 +11,12 @@ from hashlib import sha1
 from secrets import token_bytes
 from typing import TYPE_CHECKING
 
-from appliance.deadlines import NEVER
 from appliance.http.http2frames import CANCEL
 from appliance.http.http2headers import response_fields
 from appliance.http.http2stream import Stream
 from appliance.http.message import Fields, RequestHead, ResponseHead
 from appliance.http.websocketframes import GOODBYE_SECONDS, ServerFrames
+from appliance.net.deadlines import NEVER
 
 if TYPE_CHECKING:
     from appliance.http.http2 import Http2Connection

@@ -20,7 +20,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from appliance.config import Limits, Timeouts
-from appliance.deadlines import NEVER, Deadlines
 from appliance.errors import RequestError
 from appliance.http.body import LAST_CHUNK, BodyError, BodyReader, UntilCloseReader, chunk, last_chunk, reader_for
 from appliance.http.closing import Closing
@@ -31,7 +30,8 @@ from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from appliance.http.record import Observer, Record
 from appliance.http.serving import Exchange, Handler
 from appliance.http.tunnel import ClientTunnel
-from appliance.proxyprotocol import Connection
+from appliance.net.deadlines import NEVER, Deadlines
+from appliance.net.proxyprotocol import Connection
 
 _IDLE: Final = 0
 _BUSY: Final = 1

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from appliance.http.errorpages import ErrorPages
 from appliance.http.message import Fields, RequestHead, ResponseHead
-from appliance.proxyprotocol import Connection
+from appliance.net.proxyprotocol import Connection
 
 
 class Downstream(Protocol):

@@ -10,13 +10,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from appliance.config import Timeouts
-from appliance.deadlines import NEVER, Deadlines
 from appliance.http.closing import Closing
 from appliance.http.flow import unsent
 from appliance.http.handover import hand_over
 from appliance.http.record import Record
 from appliance.http.serving import Exchange
 from appliance.http.websocketframes import GOODBYE_SECONDS, ServerFrames
+from appliance.net.deadlines import NEVER, Deadlines
 
 
 @implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)

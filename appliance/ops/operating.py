@@ -17,7 +17,7 @@ from appliance.acme.challenges import PendingChallenges
 from appliance.acme.issuers import Issuers
 from appliance.config import Configuration
 from appliance.errors import ApplianceError
-from appliance.listener import Listener
+from appliance.net.listener import Listener
 from appliance.ops.alarm.notify import Notifier
 from appliance.ops.alarm.service import AlarmService
 from appliance.ops.control.server import Arguments, Command, ControlService

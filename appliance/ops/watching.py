@@ -13,9 +13,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from appliance.config import Configuration
+from appliance.config.ops import AccessLog as AccessLogSettings
+from appliance.config.ops import Metrics as MetricsSettings
 from appliance.http.errorpages import RequestIds
 from appliance.http.record import Record
-from appliance.inheritance import Inheritance
 from appliance.ops.accesslog.line import CombinedLine, JsonLine, Line
 from appliance.ops.accesslog.logfile import LogFile
 from appliance.ops.accesslog.redact import Redactor
@@ -30,8 +31,7 @@ from appliance.ops.metrics.traffic import TICK, Traffic
 from appliance.ops.observer import RequestObserver
 from appliance.ops.statuspage.buttons import Panel
 from appliance.ops.statuspage.server import Press, StatusPage
-from appliance.opsconfig import AccessLog as AccessLogSettings
-from appliance.opsconfig import Metrics as MetricsSettings
+from appliance.process.inheritance import Inheritance
 from appliance.proxy.handler import RequestId
 from appliance.store import Defer
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from appliance.config.site import Redirect, Respond
 from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from appliance.http.serving import Client
 from appliance.proxy.routing import RouteEntry
-from appliance.siteconfig import Redirect, Respond
 
 _WITHOUT_LENGTH = (204, 304)
 """Their heads say that there is no body (RFC 9110 section 8.6)."""

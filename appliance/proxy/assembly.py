@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 from twisted.internet.defer import Deferred
 
 from appliance.config import Route, Site
+from appliance.config.site import BasicAuth, HeaderEdits, RateLimit, Rules
 from appliance.files.target import FileTargets
 from appliance.proxy.answers import FixedAnswer, Redirection, ToName
 from appliance.proxy.basicauth import AuthGate, Verifications
@@ -27,7 +28,6 @@ from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
 from appliance.proxy.target import NotFound, Target
 from appliance.proxy.trust import TrustedProxies
 from appliance.proxy.upstream import Upstream
-from appliance.siteconfig import BasicAuth, HeaderEdits, RateLimit, Rules
 
 Upstreams = Mapping[tuple[str, str], Upstream]
 """By site name and path."""

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from appliance.config.site import HeaderEdits
 from appliance.http.message import NO_BODY, Fields, RequestHead
 from appliance.http.serving import Client, Exchange
 from appliance.proxy.credentials import Credentials, is_basic
@@ -17,7 +18,6 @@ from appliance.proxy.edits import FieldEdit
 from appliance.proxy.routing import RouteEntry
 from appliance.proxy.target import Target
 from appliance.proxy.trust import TrustedProxies, household
-from appliance.siteconfig import HeaderEdits
 
 AT_ONCE = 2
 """Hashes worked out at the same time: each takes a processor and some memory."""

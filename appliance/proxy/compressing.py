@@ -13,9 +13,9 @@ from typing import Any
 from appliance.http.compression import Encoder, add_vary, change_head, coding_for, encoder_for, negotiable
 from appliance.http.message import Fields, RequestHead, ResponseHead
 from appliance.http.serving import Client, Exchange, Tunnel
+from appliance.net.proxyprotocol import Connection
 from appliance.proxy.routing import RouteEntry
 from appliance.proxy.target import Target
-from appliance.proxyprotocol import Connection
 
 STEP_BYTES = 64 * 1024
 """So much is compressed in one turn of the reactor: about a millisecond's work."""

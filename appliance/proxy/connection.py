@@ -14,12 +14,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from appliance.config import Timeouts
-from appliance.deadlines import NEVER, Deadlines
 from appliance.errors import UpstreamError
 from appliance.http.body import LAST_CHUNK, BodyError, BodyReader, chunk, reader_for
 from appliance.http.flow import unsent
 from appliance.http.http1 import HEAD_END, read_response, write_request
 from appliance.http.message import CHUNKED, UNTIL_CLOSE, Fields, RequestHead, ResponseHead
+from appliance.net.deadlines import NEVER, Deadlines
 
 if TYPE_CHECKING:
     from appliance.proxy.exchange import Exchange

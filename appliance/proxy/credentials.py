@@ -12,8 +12,8 @@ from collections import OrderedDict
 from hashlib import blake2b
 from secrets import token_bytes
 
+from appliance.config.site import BasicAuth
 from appliance.passwords import matches
-from appliance.siteconfig import BasicAuth
 
 MOST_KNOWN = 1024
 """So many right ones, and so many wrong ones, of one set of users."""

@@ -24,8 +24,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from appliance.deadlines import NEVER
 from appliance.errors import UpstreamError
+from appliance.net.deadlines import NEVER
 from appliance.proxy.connection import UpstreamConnection
 from appliance.tls.peername import require_name
 

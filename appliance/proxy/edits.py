@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from appliance.config.site import HeaderEdits
 from appliance.http.message import Head
-from appliance.siteconfig import HeaderEdits
 
 
 class FieldEdit:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from appliance.errors import UpstreamError
 from appliance.http.message import NO_BODY, UNTIL_CLOSE, Fields, RequestHead, ResponseHead
 from appliance.http.serving import Downstream, Tunnel
-from appliance.proxyprotocol import Connection
+from appliance.net.proxyprotocol import Connection
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110 section 9.2.2)."""

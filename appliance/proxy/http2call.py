@@ -6,7 +6,6 @@ import re
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from appliance.deadlines import NEVER
 from appliance.errors import UpstreamError
 from appliance.http.http2client import ClientStream
 from appliance.http.http2frames import (
@@ -20,6 +19,7 @@ from appliance.http.http2frames import (
 )
 from appliance.http.http2messages import request_fields
 from appliance.http.message import Fields, RequestHead, ResponseHead
+from appliance.net.deadlines import NEVER
 
 if TYPE_CHECKING:
     from appliance.proxy.http2link import Link

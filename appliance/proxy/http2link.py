@@ -14,12 +14,12 @@ from twisted.internet.interfaces import IHandshakeListener, IProtocol, IPushProd
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from appliance.deadlines import NEVER
 from appliance.errors import UpstreamError
 from appliance.http.flow import unsent
 from appliance.http.http2bounds import Patience
 from appliance.http.http2client import ClientEngine
 from appliance.http.http2frames import NO_ERROR, PREFACE, Http2ConnectionError, ping
+from appliance.net.deadlines import NEVER
 from appliance.proxy.dial import CONNECT, HTTP_2, Dial, Handshake, handshake_error
 
 if TYPE_CHECKING:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from appliance import proxyprotocol
 from appliance.config import Timeouts, UpstreamAddress
-from appliance.deadlines import Deadlines
 from appliance.errors import UpstreamError
 from appliance.http.http2client import STREAMS
+from appliance.net import proxyprotocol
+from appliance.net.deadlines import Deadlines
+from appliance.net.turn import Turn
 from appliance.proxy.dial import Dial, UpstreamTls
 from appliance.proxy.hostnames import HostNames
 from appliance.proxy.http2call import Call
 from appliance.proxy.http2link import Link
 from appliance.proxy.pool import Pool, has_news
-from appliance.turn import Turn
 
 
 class Http2Pool(Pool):

@@ -9,11 +9,11 @@ from typing import Any
 from twisted.internet.error import ConnectBindError
 from twisted.python.failure import Failure
 
-from appliance import proxyprotocol
 from appliance.config import Timeouts, UpstreamAddress
-from appliance.deadlines import Deadlines
 from appliance.errors import UpstreamError
-from appliance.immediate import connect_tcp, connect_unix
+from appliance.net import proxyprotocol
+from appliance.net.deadlines import Deadlines
+from appliance.net.immediate import connect_tcp, connect_unix
 from appliance.proxy.connection import UpstreamConnection
 from appliance.proxy.dial import Dial, DialledConnection, SecureConnection, UpstreamTls
 from appliance.proxy.exchange import Carrier

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from appliance.siteconfig import RateLimit
+from appliance.config.site import RateLimit
 
 MOST_CLIENTS = 16 * 1024
 """So many are known, of one limit; those that have been quiet for the longest are forgotten. Some 3 MiB."""

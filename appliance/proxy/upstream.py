@@ -14,9 +14,9 @@ from random import random
 from twisted.logger import Logger
 
 from appliance.config import Backend
-from appliance.deadlines import NEVER
 from appliance.errors import UpstreamError
 from appliance.http.errorpages import Identify
+from appliance.net.deadlines import NEVER
 from appliance.proxy.dial import LOCAL, Dial
 from appliance.proxy.exchange import Carrier, Exchange
 from appliance.proxy.member import Member

@@ -20,9 +20,9 @@ from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnection
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from appliance.announced import Announcing
-from appliance.immediate import ImmediatePort, ImmediateUnixPort
-from appliance.opening import leave_to_others, mode_of
+from appliance.net.announced import Announcing
+from appliance.net.immediate import ImmediatePort, ImmediateUnixPort
+from appliance.net.opening import leave_to_others, mode_of
 from appliance.tls.snimap import SniMap, is_proof
 from appliance.tls.transport import TlsPort
 

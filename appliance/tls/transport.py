@@ -19,8 +19,8 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from appliance.immediate import ImmediatePort, ImmediateWrites
-from appliance.lingering import LingeringClose
+from appliance.net.immediate import ImmediatePort, ImmediateWrites
+from appliance.net.lingering import LingeringClose
 from appliance.tls.clienthello import LONGEST
 from appliance.tls.records import RECORD, raise_for, read_records, write_record, write_records
 from appliance.tls.snimap import SniMap, is_proof

@@ -10,9 +10,9 @@ from typing import Any
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import FilteringLogObserver, LogLevel, LogLevelFilterPredicate, globalLogBeginner
 
-from appliance import descriptors, garbage
 from appliance.clock import make_monotonic, utc_now
-from appliance.dispatch import dispatch_directly
+from appliance.net.dispatch import dispatch_directly
+from appliance.process import descriptors, garbage
 from appliance.workers.member import LINK, LOG
 from appliance.workers.messages import LogTo
 from appliance.workers.talk import attach

@@ -17,8 +17,8 @@ from appliance.acme.tlsalpn import TlsAlpnChallenges
 from appliance.config import Configuration
 from appliance.dataplane import DataPlane, protocols
 from appliance.errors import ApplianceError
-from appliance.inheritance import Inheritance
 from appliance.ops.metrics.sum import take
+from appliance.process.inheritance import Inheritance
 from appliance.tls.certificate import Certificate
 from appliance.tls.snimap import SniMap
 from appliance.workers import messages

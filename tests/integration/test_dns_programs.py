@@ -21,7 +21,7 @@ from appliance.acme.dns.lexicon import LexiconRecords
 from appliance.acme.dns.process import TAIL, Ended, run
 from appliance.acme.dns.record import TxtRecord
 from appliance.acme.dns.third_party import ThirdParty
-from appliance.dnsconfig import CustomResponder, DnsHook, Lexicon, NameServer
+from appliance.config.dns import CustomResponder, DnsHook, Lexicon, NameServer
 from appliance.errors import ResponderError
 from tests.support.processes import eventually
 

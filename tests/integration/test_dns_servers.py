@@ -17,7 +17,7 @@ from appliance.acme.dns.lookup import Lookup, Sight
 from appliance.acme.dns.record import TxtRecord, challenge_value
 from appliance.acme.dns.responder import DnsResponder
 from appliance.acme.dns.rfc2136 import DynamicUpdates
-from appliance.dnsconfig import DynamicUpdate, NameServer, TsigKey
+from appliance.config.dns import DynamicUpdate, NameServer, TsigKey
 from appliance.errors import ResponderError
 from tests.support.dnsserver import KEY_NAME, Bind, Relay
 from tests.support.processes import eventually, free_port, free_ports

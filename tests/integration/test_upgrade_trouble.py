@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from appliance.acme.state import RenewalState
 from appliance.errors import ApplianceError
 from appliance.ops.control.client import act
-from appliance.upgrade import UpgradeError, Upgrading
+from appliance.process.upgrade import UpgradeError, Upgrading
 from tests.support.appliance import Load, serial_of
 from tests.support.applications import Application, uvicorn
 from tests.support.certificates import shared_authority

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config import Limits
+from appliance.config.reading.schema import Document, Place
+from appliance.config.reading.site import RULES, location
+from appliance.config.site import Redirect
 from appliance.errors import RequestError
 from appliance.http.http1 import read_request, write_response
 from appliance.http.message import ResponseHead
 from appliance.proxy.answers import Redirection, ToName
 from appliance.proxy.edits import FieldEdit
 from appliance.proxy.routing import RouteEntry
-from appliance.schema import Document, Place
-from appliance.siteconfig import Redirect
-from appliance.siteconfigfile import RULES, location
 
 NAMES = st.one_of(
     st.sampled_from(["X-A", "x-a", "Set-Cookie", "Server", "Content-Length", "X.A", "*"]), st.text(max_size=8)

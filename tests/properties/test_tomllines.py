@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.schema import KeyPath
-from appliance.tomllines import locate
+from appliance.config.reading.schema import KeyPath
+from appliance.config.reading.tomllines import locate
 
 KEYS = st.one_of(
     st.from_regex(r"\A[A-Za-z0-9_-]{1,8}\Z"),

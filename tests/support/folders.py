@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred
 from appliance.files.reading import Reading
 from appliance.files.selection import Selection
 from appliance.files.target import Files
+from appliance.net.turn import Turn
 from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
 from appliance.proxy.target import Target
-from appliance.turn import Turn
 from tests.support.proxying import HOST, Proxy
 
 NOW = 1_800_000_000.0

@@ -9,7 +9,7 @@ from typing import Any
 import hpack
 
 from appliance.http.http2 import Http2Connection
-from appliance.turn import Turn
+from appliance.net.turn import Turn
 from tests.support.proxying import Proxy
 from tests.support.transports import Peer
 

@@ -62,8 +62,8 @@ def main(port: int, upstream: str) -> None:
 
     from appliance.clock import make_monotonic
     from appliance.config import Limits, Timeouts, UpstreamAddress
-    from appliance.deadlines import Deadlines
-    from appliance.immediate import ImmediatePort
+    from appliance.net.deadlines import Deadlines
+    from appliance.net.immediate import ImmediatePort
     from appliance.proxy.handler import ProxyHandler
     from appliance.proxy.pool import Pool
     from appliance.proxy.proxied import Proxied

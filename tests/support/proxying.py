@@ -11,9 +11,9 @@ from typing import Any
 import h11
 
 from appliance.config import Backend, Limits, Timeouts, UpstreamAddress
-from appliance.deadlines import Deadlines
 from appliance.http.message import RequestHead
 from appliance.http.server import ServerConnection
+from appliance.net.deadlines import Deadlines
 from appliance.ops.observer import RequestObserver
 from appliance.proxy import pool as pool_module
 from appliance.proxy.handler import ProxyHandler

@@ -21,8 +21,8 @@ from twisted.internet.task import Clock
 from twisted.internet.tcp import _AbortingMixin
 from twisted.python.failure import Failure
 
-from appliance.immediate import ImmediateWrites
-from appliance.lingering import LingeringClose
+from appliance.net.immediate import ImmediateWrites
+from appliance.net.lingering import LingeringClose
 
 _TURNS = 10_000
 _READ = 64 * 1024

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from appliance import __version__
-from appliance.configfile import CONFIGURATION, load
+from appliance.config.file import CONFIGURATION, load
+from appliance.config.reading.schema import key_paths
 from appliance.ops.commands.cli import parser
-from appliance.schema import key_paths
 
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "debian"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.configfile import load
+from appliance.config.file import load
 from appliance.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from twisted.internet.defer import DeferredSemaphore
 
 from appliance.acme.dns.process import run
 from appliance.acme.dns.record import TxtRecord
-from appliance.dnsconfig import DnsHook
+from appliance.config.dns import DnsHook
 from appliance.errors import ResponderError
 
 RUNS_AT_ONCE = 4

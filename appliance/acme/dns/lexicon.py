@@ -13,7 +13,7 @@ from twisted.internet.defer import DeferredSemaphore
 
 from appliance.acme.dns.process import run
 from appliance.acme.dns.record import TxtRecord
-from appliance.dnsconfig import Lexicon, NameServer
+from appliance.config.dns import Lexicon, NameServer
 from appliance.errors import ResponderError
 
 TIMEOUT = 120.0

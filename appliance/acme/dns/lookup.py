@@ -18,7 +18,7 @@ import dns.rdatatype
 import dns.resolver
 from attrs import frozen
 
-from appliance.dnsconfig import DNS_PORT, NameServer
+from appliance.config.dns import DNS_PORT, NameServer
 from appliance.errors import ResponderError
 
 TIMEOUT = 5.0

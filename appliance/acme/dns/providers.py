@@ -16,7 +16,7 @@ from appliance.acme.dns.rfc2136 import DynamicUpdates
 from appliance.acme.dns.third_party import ThirdParty
 from appliance.acme.responders import Responders
 from appliance.config import Configuration
-from appliance.dnsconfig import Dns, DnsHook, DynamicUpdate, Lexicon
+from appliance.config.dns import Dns, DnsHook, DynamicUpdate, Lexicon
 from appliance.store import Defer
 
 

@@ -18,7 +18,7 @@ from appliance.acme.challenges import ChallengeResponse, PresentedChallenge
 from appliance.acme.dns.lookup import AuthoritativeServer, Lookup, Sighting, checked_at
 from appliance.acme.dns.propagation import wait_until_seen
 from appliance.acme.dns.record import Publisher, TxtRecord, challenge_value
-from appliance.dnsconfig import NameServer
+from appliance.config.dns import NameServer
 from appliance.store import Defer
 
 log = Logger()

@@ -18,7 +18,7 @@ import dns.update
 
 from appliance.acme.dns.lookup import is_address
 from appliance.acme.dns.record import TxtRecord
-from appliance.dnsconfig import DynamicUpdate, NameServer
+from appliance.config.dns import DynamicUpdate, NameServer
 from appliance.errors import ResponderError
 from appliance.store import Defer
 

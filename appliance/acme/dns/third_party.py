@@ -12,7 +12,7 @@ from txacme.interfaces import IResponder  # type: ignore[import-untyped]
 
 from appliance.acme.challenges import ChallengeResponse, PresentedChallenge
 from appliance.acme.dns.record import TxtRecord
-from appliance.dnsconfig import CustomResponder
+from appliance.config.dns import CustomResponder
 from appliance.errors import ResponderError
 
 

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from appliance.acme.dns.process import run
-from appliance.alarmconfig import Alarm
+from appliance.config.alarm import Alarm
 from appliance.errors import ApplianceError
 from appliance.ops.alarm.concern import Message
 from appliance.store import Defer

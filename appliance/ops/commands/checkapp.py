@@ -7,8 +7,9 @@ from pathlib import Path
 
 from attrs import asdict
 
-from appliance import values
 from appliance.config import Timeouts
+from appliance.config.reading import values
+from appliance.config.reading.schema import Document, Place, Refused
 from appliance.errors import ApplianceError, UpstreamError
 from appliance.ops.commands.terminal import (
     BAD_CONFIGURATION,
@@ -24,7 +25,6 @@ from appliance.ops.commands.terminal import (
 from appliance.ops.diagnosis.appadvice import Question, examine
 from appliance.ops.diagnosis.appprobe import observe
 from appliance.ops.diagnosis.findings import show, worst_is_bad
-from appliance.schema import Document, Place, Refused
 
 _OTHERS = """\
 What cannot be told from outside is marked as unknown. Only GET requests were made, among them for paths that may not

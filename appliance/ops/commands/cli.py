@@ -11,7 +11,7 @@ from attrs import asdict
 
 from appliance import __version__
 from appliance.config import NO_SITE, Site
-from appliance.configfile import DEFAULT_FILE, load
+from appliance.config.file import DEFAULT_FILE, load
 from appliance.errors import ConfigurationError
 from appliance.ops.commands import (
     authorities,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from appliance.configfile import load
+from appliance.config.file import load
 from appliance.errors import StoreError
 
 BACKUP = ".before-init"

@@ -15,7 +15,7 @@ from dns.resolver import Resolver
 
 from appliance.commandline import CommandLine
 from appliance.config import Configuration, UpstreamAddress
-from appliance.configfile import DEFAULT_FILE, load
+from appliance.config.file import DEFAULT_FILE, load
 from appliance.errors import ApplianceError, ConfigurationError
 from appliance.ops.commands import firstconfig
 from appliance.ops.commands.firstconfig import Answers

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from appliance.configfile import DEFAULT_FILE, state_dir_of
+from appliance.config.file import DEFAULT_FILE, state_dir_of
 from appliance.errors import ApplianceError, ConfigurationError
 from appliance.ops.commands.terminal import (
     BAD_CONFIGURATION,

@@ -14,7 +14,7 @@ from attrs import frozen
 from rich.console import Console
 
 from appliance.config import Configuration
-from appliance.configfile import DEFAULT_FILE, load
+from appliance.config.file import DEFAULT_FILE, load
 from appliance.errors import ApplianceError
 
 OK = 0

@@ -22,9 +22,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from appliance.errors import ListenError
-from appliance.inheritance import Inheritance
-from appliance.opening import leave_to_others, open_port
+from appliance.net.opening import leave_to_others, open_port
 from appliance.ops.boundedrequest import BoundedRequest
+from appliance.process.inheritance import Inheritance
 from appliance.tls.endpoint import PlainListening
 
 IDLE_TIMEOUT = 60

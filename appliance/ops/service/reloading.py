@@ -10,7 +10,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from appliance.config import Configuration
-from appliance.difference import Difference
+from appliance.config.difference import Difference
 from appliance.errors import ApplianceError, RestartNeededError
 from appliance.ops.status.document import Document
 from appliance.store import Defer

@@ -13,7 +13,7 @@ from appliance.acme.challenges import PendingChallenges
 from appliance.acme.issuers import Authorities, Issuers
 from appliance.clock import utc_now
 from appliance.config import Acme, CertificateAuthority, Configuration, Route, Site
-from appliance.dnsconfig import Dns, DnsHook
+from appliance.config.dns import Dns, DnsHook
 from appliance.errors import AcmeError
 from tests.support.certificates import shared_authority
 from tests.support.renewalworld import succeeded

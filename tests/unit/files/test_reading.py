@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from appliance.files.reading import Reading
-from appliance.turn import Turn
+from appliance.net.turn import Turn
 from tests.support.folders import Threads
 
 

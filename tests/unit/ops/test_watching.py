@@ -15,9 +15,9 @@ from twisted.internet.task import Clock
 
 from appliance.clock import utc_now
 from appliance.config import Configuration
+from appliance.config.ops import AccessLog, Metrics
 from appliance.ops.metrics.server import _Family
 from appliance.ops.watching import Watch
-from appliance.opsconfig import AccessLog, Metrics
 from tests.support.proxying import OK, proxy
 
 CONFIGURATION = Configuration(())

@@ -15,13 +15,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from appliance.config import Limits, Route, Site, UpstreamAddress
+from appliance.config.files import Root
+from appliance.config.site import BasicAuth, HeaderEdits, Hsts, RateLimit, Redirect, Respond, Rules
 from appliance.files.target import FileTargets
-from appliance.filesconfig import Root
+from appliance.net.turn import Turn
 from appliance.proxy.assembly import RETRY_AFTER, Assembly
 from appliance.proxy.basicauth import MOST_OF_ONE, MOST_WAITING
 from appliance.proxy.trust import TrustedProxies
-from appliance.siteconfig import BasicAuth, HeaderEdits, Hsts, RateLimit, Redirect, Respond, Rules
-from appliance.turn import Turn
 from tests.support import http2
 from tests.support.passwords import cheap_hash
 from tests.support.proxying import OK, TOKEN_PATH, Proxy, proxy, read_responses

@@ -14,10 +14,10 @@ import pytest
 import zstandard
 
 from appliance.http.message import CHUNKED, RequestHead, ResponseHead
+from appliance.net.turn import Turn
 from appliance.proxy.compressing import STEP_BYTES, Compressed
 from appliance.proxy.proxied import Proxied
 from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
-from appliance.turn import Turn
 from tests.support.folders import Folder
 from tests.support.proxying import HOST, Proxy, proxy, read_responses
 from tests.support.transports import RESET

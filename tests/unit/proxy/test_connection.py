@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from appliance.config import Timeouts
-from appliance.deadlines import Deadlines
 from appliance.errors import UpstreamError
 from appliance.http.message import Fields, RequestHead, ResponseHead
+from appliance.net.deadlines import Deadlines
 from appliance.proxy.connection import UpstreamConnection
 from tests.support.proxying import OK
 from tests.support.transports import OPEN, RESET, Network, Peer

@@ -6,8 +6,8 @@ from base64 import b64encode
 
 import pytest
 
+from appliance.config.site import BasicAuth
 from appliance.proxy.credentials import Credentials, is_basic
-from appliance.siteconfig import BasicAuth
 from tests.support.passwords import cheap_hash
 
 AUTH = BasicAuth((("anna", cheap_hash(b"pass:word")), ("bär", cheap_hash("gehäuse".encode()))))

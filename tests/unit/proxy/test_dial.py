@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from appliance.config import Timeouts, UpstreamAddress
-from appliance.deadlines import Deadlines
+from appliance.net.deadlines import Deadlines
 from appliance.proxy.dial import Dial, UpstreamTls
 from appliance.proxy.pool import Pool
 from tests.support.backend import Backend

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from appliance.config.site import HeaderEdits
 from appliance.http.message import Fields, ResponseHead
 from appliance.proxy.edits import FieldEdit
-from appliance.siteconfig import HeaderEdits
 
 FIELDS = [(b"server", b"x"), (b"X-A", b"1"), (b"x-a", b"2"), (b"X-B", b"3")]
 

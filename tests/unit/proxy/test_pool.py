@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from appliance.config import Timeouts, UpstreamAddress
-from appliance.deadlines import Deadlines
 from appliance.errors import UpstreamError
+from appliance.net.deadlines import Deadlines
+from appliance.net.proxyprotocol import Connection
 from appliance.proxy.connection import UpstreamConnection
 from appliance.proxy.pool import Pool
-from appliance.proxyprotocol import Connection
 from tests.support.proxying import OK, REQUEST, Proxy, proxy
 from tests.support.transports import OPEN, RESET, Network, Peer
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from appliance.config.site import RateLimit
 from appliance.proxy.ratelimit import Limiter
-from appliance.siteconfig import RateLimit
 
 
 def test_burst_and_pace() -> None:

@@ -10,7 +10,7 @@ import pytest
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from appliance.config import Backend, PassiveCheck, Timeouts, UpstreamAddress
-from appliance.deadlines import Deadlines
+from appliance.net.deadlines import Deadlines
 from appliance.proxy.pool import DIALS_AT_ONCE, Pool
 from appliance.proxy.upstream import Upstream
 from tests.support.loop import loop

@@ -627,7 +627,7 @@ def test_close_during_upload(ours: Server, connect: Connect) -> None:
 
 def test_linger_is_bounded(ours: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that does not close its half is not waited for without end."""
-    monkeypatch.setattr("appliance.lingering.LINGER", 0.05)
+    monkeypatch.setattr("appliance.net.lingering.LINGER", 0.05)
     ours.on_data = lambda transport, _data: transport.loseConnection()
     client = connect(ours)
     client.send(b"x")

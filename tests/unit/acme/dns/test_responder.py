@@ -15,7 +15,7 @@ from appliance.acme.challenges import ChallengeResponse, PresentedChallenge
 from appliance.acme.dns.lookup import AuthoritativeServer, Sight, Sighting
 from appliance.acme.dns.record import TxtRecord, challenge_value
 from appliance.acme.dns.responder import DnsResponder
-from appliance.dnsconfig import NameServer
+from appliance.config.dns import NameServer
 from appliance.errors import ResponderError
 
 APEX, WILDCARD = (PresentedChallenge("dns-01", token) for token in ("apex", "wildcard"))

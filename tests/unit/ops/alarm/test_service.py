@@ -19,7 +19,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from appliance.acme.state import RenewalState
-from appliance.alarmconfig import Alarm
+from appliance.config.alarm import Alarm
 from appliance.ops.alarm.concern import Message
 from appliance.ops.alarm.notify import Notifier
 from appliance.ops.alarm.service import AT_ONCE, INTERVAL, PAUSE, AlarmService

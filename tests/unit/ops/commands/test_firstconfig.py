@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.configfile import load
+from appliance.config.file import load
 from appliance.errors import ConfigurationError, StoreError
 from appliance.ops.commands.firstconfig import Answers, text, upstream, write
 

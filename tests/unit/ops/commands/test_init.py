@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from appliance.config import UpstreamAddress
-from appliance.configfile import load
+from appliance.config.file import load
 from appliance.ops.commands import init
 from appliance.ops.commands.cli import main
 from appliance.ops.diagnosis.findings import BAD, GOOD, WARNING, Finding

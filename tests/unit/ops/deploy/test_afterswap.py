@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.process import reapAllProcesses
 from twisted.internet.protocol import Factory, Protocol
 
-from appliance.alarmconfig import Export
 from appliance.config import Site
+from appliance.config.alarm import Export
 from appliance.errors import CertificateError, StoreError
 from appliance.ops.deploy import handshake
 from appliance.ops.deploy.afterswap import Installer

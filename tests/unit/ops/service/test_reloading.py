@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import capturedLogs, formatEvent
 
 from appliance.config import Configuration
-from appliance.configfile import state_dir_of
-from appliance.difference import Difference
+from appliance.config.difference import Difference
+from appliance.config.file import state_dir_of
 from appliance.errors import ApplianceError, ConfigurationError, ListenError, Mistake, RestartNeededError
 from appliance.ops.commands import reload
 from appliance.ops.commands.cli import main

@@ -1,0 +1,116 @@
+"""Turns of the epoll reactor without a logging context: same deeds, same ends."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import pytest
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+
+from appliance.net.dispatch import dispatch_directly
+from appliance.net.immediate import ImmediatePort
+
+
+class Echo(Protocol):
+    """Repeats what it hears; chokes on ``!``."""
+
+    lost: Failure | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        if data == b"!":
+            raise ValueError("choked")
+        self.transport.write(data)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        type(self).lost = reason
+
+
+class Served:
+    """An echo server on a reactor of its own, turned by hand."""
+
+    def __init__(self) -> None:
+        Echo.lost = None
+        self.reactor = EPollReactor()
+        dispatch_directly(self.reactor)
+        self.port = ImmediatePort(0, Factory.forProtocol(Echo), 5, "127.0.0.1", self.reactor)
+        self.port.startListening()
+        self.client = socket.create_connection(("127.0.0.1", self.port.getHost().port))
+        self.client.settimeout(5)
+
+    def turn(self) -> None:
+        self.reactor.doIteration(1)
+
+    def close(self) -> None:
+        self.client.close()
+        for selectable in self.reactor.removeAll():
+            if selectable is not self.reactor.waker:
+                selectable.connectionLost(Failure(ConnectionAbortedError()))
+        self.reactor.waker.connectionLost(Failure(ConnectionAbortedError()))
+        self.reactor._poller.close()
+
+
+@pytest.fixture
+def served():
+    served = Served()
+    yield served
+    served.close()
+
+
+def test_data_is_delivered_and_answered(served: Served) -> None:
+    """Accepting goes Twisted's way, the connection ours."""
+    served.turn()
+    served.client.sendall(b"hello")
+    served.turn()
+    assert served.client.recv(5) == b"hello"
+
+
+def test_an_error_is_logged_and_ends_only_that_connection(served: Served) -> None:
+    """As in Twisted: the protocol is told its own exception."""
+    served.turn()
+    served.client.sendall(b"!")
+    seen: list[LogEvent] = []
+    globalLogPublisher.addObserver(seen.append)
+    try:
+        served.turn()
+    finally:
+        globalLogPublisher.removeObserver(seen.append)
+    assert [event["log_failure"].type for event in seen] == [ValueError]
+    assert Echo.lost is not None
+    assert Echo.lost.check(ValueError)
+    assert served.client.recv(1) == b""
+
+
+def test_the_end_of_a_connection_is_told(served: Served) -> None:
+    """A client's close arrives as such."""
+    served.turn()
+    served.client.close()
+    served.turn()
+    assert Echo.lost is not None
+
+
+def test_a_full_socket_is_written_to_when_it_has_room(served: Served) -> None:
+    """Writability is dispatched directly too."""
+    served.turn()
+    data = bytes(4 * 1024 * 1024)
+    served.client.setblocking(False)
+    sent = received = 0
+    while received < len(data):
+        if sent < len(data):
+            with contextlib.suppress(BlockingIOError):
+                sent += served.client.send(data[sent:])
+        served.reactor.doIteration(0.01)
+        with contextlib.suppress(BlockingIOError):
+            received += len(served.client.recv(1 << 20))
+    assert received == len(data)
+
+
+def test_other_reactors_are_left_alone() -> None:
+    """What is not epoll's reactor keeps its own turn."""
+    clock = Clock()
+    dispatch_directly(clock)
+    assert not hasattr(clock, "doIteration")
