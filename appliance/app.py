@@ -113,7 +113,7 @@ class Appliance(MultiService):
         """As the command does."""
         return await cast(Any, self.operating.commands["reload"].call({}))
 
-    # --- to be replaced by another process, see `upgrade` and `succession` ---
+    # --- to be replaced by another process, see `process.upgrade` and `process.succession` ---
 
     async def when_serving(self) -> None:
         """Return once clients are accepted. Raises ApplianceError if certificates could not be read."""

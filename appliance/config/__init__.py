@@ -1,4 +1,4 @@
-"""What the operator asked for: frozen values, checked before anything starts. Read from TOML by ``configfile``."""
+"""What the operator asked for: frozen values, checked before anything starts. ``file`` reads them from TOML."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ class Limits:
     concurrent_streams: int = 128
     """Requests at once on an HTTP/2 connection."""
     connections: int | None = None
-    """From all clients together; None: by the file descriptors there are, see `admission`."""
+    """From all clients together; None: by the file descriptors there are, see `net.admission`."""
     connections_per_client: int | None = None
     """From one client's IPv4 address or IPv6 /64; None: three quarters of all. Trusted proxies are not held to it."""
 

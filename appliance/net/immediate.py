@@ -119,7 +119,7 @@ class ImmediatePort(tcp.Port):
     """A listening TCP socket whose connections write at once and never wait for Nagle."""
 
     transport = ImmediateServer
-    _shouldShutdown = False  # which would end it for other processes too that have the socket, see `inheritance`
+    _shouldShutdown = False  # which would end it for other processes that have the socket, see `process.inheritance`
 
     def createInternetSocket(self) -> socket.socket:
         """The socket to bind; one for every address (``::``) takes IPv4 too, whatever the system's default."""

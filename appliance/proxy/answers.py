@@ -22,7 +22,7 @@ def _reason(status: int) -> bytes:
 
 
 class Redirection:
-    """Sends clients somewhere else; see siteconfig.Redirect."""
+    """Sends clients somewhere else; see config.site.Redirect."""
 
     __slots__ = ("_reason", "_status", "_to")
 
@@ -56,7 +56,7 @@ class ToName:
 
 
 class FixedAnswer:
-    """Says the same to everybody; see siteconfig.Respond."""
+    """Says the same to everybody; see config.site.Respond."""
 
     __slots__ = ("_body", "_fields", "_reason", "_status")
 

@@ -349,7 +349,7 @@ class Crew(Service):
 
 
 class _Clients(Protocol):
-    """`listener.ClientFactory`, as far as it is counted."""
+    """`net.listener.ClientFactory`, as far as it is counted."""
 
     @property
     def accepted(self) -> int:

@@ -22,7 +22,7 @@ _EDGES = (*map(str, BOUNDS), "+Inf")
 
 
 class Clients(Protocol):
-    """One kind of listener: `listener.ClientFactory`."""
+    """One kind of listener: `net.listener.ClientFactory`."""
 
     @property
     def accepted(self) -> int:
