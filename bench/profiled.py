@@ -2,7 +2,7 @@
 
     python profiled.py STATS ARGUMENT-OF-TWIST...
 
-SIGUSR1 begins; SIGUSR2 ends, and writes the statistics into the file STATS, which appears when it is whole.
+SIGRTMIN begins; SIGRTMIN+1 ends, and writes the statistics into the file STATS, which appears when it is whole.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def main(path: str, *arguments: str) -> None:
         profile.dump_stats(path + ".part")
         os.replace(path + ".part", path)
 
-    signal.signal(signal.SIGUSR1, lambda *_: profile.enable())
-    signal.signal(signal.SIGUSR2, lambda *_: write())
+    signal.signal(signal.SIGRTMIN, lambda *_: profile.enable())
+    signal.signal(signal.SIGRTMIN + 1, lambda *_: write())
     sys.argv = ["twist", *arguments]
     Twist.main(sys.argv)
 

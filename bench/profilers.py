@@ -72,11 +72,11 @@ class CProfile(Profiler):
     def begin(self, pid: int, seconds: int) -> None:
         """Tell it to begin."""
         self._pid = pid
-        os.kill(pid, signal.SIGUSR1)
+        os.kill(pid, signal.SIGRTMIN)
 
     def end(self, requests: int, cost: float, length: int) -> list[str]:
         """Tell it to write its statistics, and read them."""
-        os.kill(self._pid, signal.SIGUSR2)
+        os.kill(self._pid, signal.SIGRTMIN + 1)
         deadline = time.monotonic() + WRITE_SECONDS
         while not self._output.exists():
             if time.monotonic() > deadline:

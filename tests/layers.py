@@ -199,6 +199,7 @@ ADAPTERS = [
     "appliance.config.reading.values",
     "appliance.files.reading",
     "appliance.files.target",
+    "appliance.net.accepting",
     "appliance.net.admission",
     "appliance.net.announced",
     "appliance.net.deadlines",

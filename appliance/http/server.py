@@ -164,11 +164,10 @@ class ServerConnection:
     def makeConnection(self, transport: Any) -> None:
         """See IProtocol."""
         self.transport = transport
-        peer, host = transport.getPeer(), transport.getHost()
+        peer = transport.getPeer()
         if isinstance(peer, IPv4Address | IPv6Address):
             self.client = peer.host.partition("%")[0].removeprefix("::ffff:")
-        if isinstance(host, IPv4Address | IPv6Address):
-            self.port = host.port
+            self.port = _local_port(transport)
         limit = self._timeouts.handshake if self.scheme == b"https" else self._timeouts.header
         self.deadline = self._deadlines.seconds() + limit
         # Slow in each phase by itself, a client could take one more sweep for each of them.
@@ -645,6 +644,12 @@ class ServerConnection:
     def logPrefix(self) -> str:
         """See ILoggingContext."""
         return "https" if self.scheme == b"https" else "http"
+
+
+def _local_port(transport: Any) -> int:
+    """The port that the peer connected to, which transports of ours tell without making an address of it."""
+    port: int | None = getattr(transport, "local_port", None)
+    return transport.getHost().port if port is None else port
 
 
 def _state_length(response: ResponseHead, method: bytes) -> None:

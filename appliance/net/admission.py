@@ -6,6 +6,7 @@ Near the bound, connections that only wait for a next request make room for clie
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from twisted.logger import Logger
@@ -21,6 +22,9 @@ RESERVED = 64
 
 _PREFIX = 64
 """Bits of an IPv6 address that tell clients apart: any of them has as many addresses as it likes below (RFC 6177)."""
+
+_REMEMBERED = 1024
+"""For so many addresses it is remembered whose they are: a browser comes with several connections."""
 
 _LOG_SECONDS = 1.0
 _SHED_SECONDS = 1.0
@@ -61,6 +65,7 @@ class Admission:
         self._seconds = seconds
         self._exempt = tuple(exempt)
         self._clients: dict[str, int] = {}
+        self._client = lru_cache(_REMEMBERED)(self._identify)
         self._margin = connections // 16
         self._sheds: list[Callable[[int], int]] = []
         self._shed_again = float("-inf")
@@ -71,6 +76,7 @@ class Admission:
         """Have other bounds. Nobody is sent away who is there."""
         self.connections, self.per_client = connections, per_client
         self._exempt = tuple(exempt)
+        self._client.cache_clear()
         self._margin = connections // 16
 
     def add_shed(self, shed: Callable[[int], int]) -> None:
@@ -106,7 +112,7 @@ class Admission:
             else:
                 del self._clients[client]
 
-    def _client(self, host: str) -> str:
+    def _identify(self, host: str) -> str:
         """Whose connections are counted together; "" for those that only count for the whole."""
         if not host:
             return ""

@@ -181,6 +181,10 @@ def _announced(transport: type[Server]) -> type[Server]:
                 return _address(*self.socket.getsockname()[:2])
             return _address(self.announced.server, self.announced.server_port)
 
+        @property
+        def local_port(self) -> int:
+            return self.getHost().port
+
     return Announced
 
 

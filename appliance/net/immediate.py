@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet import main, tcp, unix
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
+from appliance.net.accepting import Accepted, AcceptingPort
 from appliance.net.lingering import LingeringClose
 
 if TYPE_CHECKING:
@@ -111,11 +112,11 @@ class DirectSocket(ImmediateWrites, _Connection):
             return main.CONNECTION_LOST
 
 
-class ImmediateServer(DirectSocket, LingeringClose, tcp.Server):
+class ImmediateServer(DirectSocket, LingeringClose, Accepted, tcp.Server):
     """An accepted TCP connection."""
 
 
-class ImmediatePort(tcp.Port):
+class ImmediatePort(AcceptingPort):
     """A listening TCP socket whose connections write at once and never wait for Nagle."""
 
     transport = ImmediateServer

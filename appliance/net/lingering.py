@@ -38,20 +38,53 @@ class LingeringClose(_Connection):
 
     _linger_timer: IDelayedCall | None = None
 
+    def loseConnection(self) -> None:
+        """Close after all was sent. Where it has been, begin at once, with nothing to watch for anew in the reactor."""
+        if (
+            not self.connected
+            or self.disconnecting
+            or self.dataBuffer
+            or self._tempDataBuffer
+            or self.producer is not None
+            or self._writeDisconnecting
+            or self._writeDisconnected
+            or self._aborting
+            or self.TLS
+        ):
+            super().loseConnection()
+            return
+        self.disconnecting = True
+        if not self._end_writing():
+            self.stopReading()
+            self.startWriting()
+
+    def _end_writing(self) -> bool:
+        """Begin to linger, if that can be done on the spot: else `_postLoseConnection` has its turn."""
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            return False
+        self._linger()
+        return True
+
     def _postLoseConnection(self) -> ConnectionDone | None:
         """``FileDescriptor`` calls this when a close was asked for and all data are with the kernel."""
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             return CONNECTION_DONE  # the client is gone already
-        self._writeDisconnected = True
         if self._discard() is not None:
             return CONNECTION_DONE
+        self._linger()
+        return None
+
+    def _linger(self) -> None:
+        self._writeDisconnected = True
+        self._shouldShutdown = False  # once more, before the descriptor is closed
         self.doRead = self._discard  # type: ignore[method-assign]
         self.doWrite = self.stopWriting  # type: ignore[method-assign]
         self._linger_timer = self.reactor.callLater(LINGER, self._linger_over)  # type: ignore[attr-defined]
         self.startReading()
-        return None
 
     def _discard(self) -> ConnectionDone | None:
         """``doRead`` while lingering: drop what comes, a bounded amount at a time, until the client closes."""

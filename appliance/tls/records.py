@@ -1,7 +1,8 @@
-"""``SSL_read`` and ``SSL_write`` for the hot path: what pyOpenSSL's ``recv`` and ``send`` do, less what they repeat.
+"""``SSL_do_handshake``, ``SSL_read`` and ``SSL_write`` for the hot path: what pyOpenSSL does, less what it repeats.
 
-For each record, those make a new buffer, wrap the data in a context manager and look for errors of callbacks that a
-server has none of. Errors are still pyOpenSSL's own to name, so callers see the same exceptions.
+For each record, its ``recv`` and ``send`` make a new buffer, wrap the data in a context manager and look for errors of
+callbacks that a server has none of; that a handshake waits for the other end is no exception. Errors are still
+pyOpenSSL's own to name, so callers see the same exceptions.
 """
 
 from __future__ import annotations
@@ -22,7 +23,33 @@ _buffer = ffi.new("char[]", RECORD * _AT_ONCE)
 
 _LAST_BEGIN = RECORD * (_AT_ONCE - 1)
 
+_protocol, _protocol_length = ffi.new("unsigned char **"), ffi.new("unsigned int *")
+
 _read, _write, _bytes_of, _pointer_to = lib.SSL_read, lib.SSL_write, ffi.buffer, ffi.from_buffer
+_do_handshake, _error_of, _selected = lib.SSL_do_handshake, lib.SSL_get_error, lib.SSL_get0_alpn_selected
+_WANT_READ = lib.SSL_ERROR_WANT_READ
+
+
+def shake_hands(tls: SSL.Connection) -> bool:
+    """Go on with the handshake: whether it is over; False while the other end has something to say first.
+
+    Raises ``SSL.Error`` as ``Connection.do_handshake`` does where it waits for anything else, or fails.
+    """
+    ssl = tls._ssl
+    result = _do_handshake(ssl)
+    if result == 1:
+        return True
+    if _error_of(ssl, result) == _WANT_READ:
+        return False
+    tls._raise_ssl_error(ssl, result)
+    return True
+
+
+def agreed_protocol(tls: SSL.Connection) -> bytes:
+    """What ALPN chose; empty if nothing."""
+    _selected(tls._ssl, _protocol, _protocol_length)
+    length = _protocol_length[0]
+    return _bytes_of(_protocol[0], length)[:] if length else b""
 
 
 def read_records(tls: SSL.Connection) -> tuple[bytes, int]:

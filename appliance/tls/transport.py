@@ -19,15 +19,24 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from appliance.net.accepting import Accepted
 from appliance.net.immediate import ImmediatePort, ImmediateWrites
 from appliance.net.lingering import LingeringClose
 from appliance.tls.clienthello import LONGEST
-from appliance.tls.records import RECORD, raise_for, read_records, write_record, write_records
+from appliance.tls.records import (
+    RECORD,
+    agreed_protocol,
+    raise_for,
+    read_records,
+    shake_hands,
+    write_record,
+    write_records,
+)
 from appliance.tls.snimap import SniMap, is_proof
 
 
 @implementer(INegotiated)
-class TlsServer(ImmediateWrites, LingeringClose, Server):
+class TlsServer(ImmediateWrites, LingeringClose, Accepted, Server):
     """The server's end of a TLS connection over an accepted TCP socket.
 
     ``connectionMade`` comes at once, as with Twisted's own TLS; `handshaking` tells when data may flow, and a protocol
@@ -93,12 +102,13 @@ class TlsServer(ImmediateWrites, LingeringClose, Server):
     def _handshake(self) -> Exception | None:
         """Go as far as the socket allows; the reason for giving up, if it came to that."""
         try:
-            tls = self._tls or self._begin()
+            tls = self._tls
             if tls is None:
+                tls = self._begin()
+                if tls is None or not shake_hands(tls):
+                    return None
+            elif not self._shake_hands_corked(tls):
                 return None
-            tls.do_handshake()
-        except SSL.WantReadError:
-            return None
         except SSL.WantWriteError:
             self._wait_for_write()
             return None
@@ -109,6 +119,14 @@ class TlsServer(ImmediateWrites, LingeringClose, Server):
         self.handshaking = False
         self._handshake_completed()
         return None
+
+    def _shake_hands_corked(self, tls: SSL.Connection) -> bool:
+        """A handshake's end, after which OpenSSL writes each session ticket by itself: one segment for all."""
+        self.socket.setsockopt(IPPROTO_TCP, TCP_CORK, 1)
+        try:
+            return shake_hands(tls)
+        finally:
+            self.socket.setsockopt(IPPROTO_TCP, TCP_CORK, 0)
 
     def _begin(self) -> SSL.Connection | None:
         """Look at the ClientHello, without taking it from the socket, to know which site's context to begin on."""
@@ -193,6 +211,9 @@ class TlsServer(ImmediateWrites, LingeringClose, Server):
         elif self.connected:
             self.disconnecting = True  # _handshake_completed() goes on from here
 
+    def _end_writing(self) -> bool:
+        return not self._reads_wait and self._send_close_notify() and super()._end_writing()
+
     def _postLoseConnection(self) -> Exception | None:
         if not self._send_close_notify():
             self.startWriting()
@@ -264,7 +285,7 @@ class TlsServer(ImmediateWrites, LingeringClose, Server):
     @property
     def negotiatedProtocol(self) -> bytes | None:
         """What ALPN chose; None before the handshake is over, or if the client did not ask."""
-        return (self._tls.get_alpn_proto_negotiated() or None) if self._tls is not None else None
+        return (agreed_protocol(self._tls) or None) if self._tls is not None else None
 
     def startTLS(self, ctx: object, normal: bool = True) -> None:
         """Refused: this is TLS already."""

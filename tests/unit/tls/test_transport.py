@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import select
 import socket
 import weakref
 from collections.abc import Callable, Iterator
@@ -623,6 +624,48 @@ def test_close_during_upload(ours: Server, connect: Connect) -> None:
     assert client.receive_all() == b"413 too large"
     client.close()
     assert isinstance(ours.lost(), ConnectionDone)
+
+
+def test_close_at_once(ours: Server, connect: Connect) -> None:
+    """With nothing queued a close needs no turn of the reactor: the client can see it when the call returns."""
+    client = connect(ours)
+    client.send(b"x")
+    ours.loop.until(lambda: ours.protocol.received, "data")
+    transport: Any = ours.protocol.transport
+    transport.loseConnection()
+    assert transport not in ours.loop.reactor.getWriters()
+    assert transport in ours.loop.reactor.getReaders()
+    assert client.receive_all() == b""
+    client.close()
+    assert isinstance(ours.lost(), ConnectionDone)
+
+
+def test_close_while_reading_must_write(ours: Server, connect: Connect) -> None:
+    """A close_notify that must wait for what OpenSSL has to write first is sent after that."""
+    client = connect(ours)
+    client.send(b"x")
+    ours.loop.until(lambda: ours.protocol.received, "data")
+    transport: Any = ours.protocol.transport
+    transport._wait_for_write()
+    transport.loseConnection()
+    assert transport in ours.loop.reactor.getWriters()
+    assert client.receive_all() == b""
+    client.close()
+    assert isinstance(ours.lost(), ConnectionDone)
+
+
+def test_close_after_the_client_is_gone(ours: Server, connect: Connect) -> None:
+    """A close that finds no connection any more tells so from the reactor, not from within the call."""
+    client = connect(ours)
+    client.send(b"x")
+    ours.loop.until(lambda: ours.protocol.received, "data")
+    transport: Any = ours.protocol.transport
+    client.reset()
+    ours.loop.until(lambda: select.select([transport.socket], [], [], 0)[0], "the reset")
+    transport.stopReading()
+    transport.loseConnection()
+    assert ours.protocol.lost is None
+    assert ours.lost() is not None
 
 
 def test_linger_is_bounded(ours: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
