@@ -98,7 +98,8 @@ class Options(usage.Options):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse, and read the configuration. Where that fails, print every mistake and exit with status 2."""
         try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call]
+            with garbage.nothing_collected():
+                super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             _exit(BAD_CONFIGURATION, f"{COMMAND_LINE}: {error}\nSee twist appliance --help.")
         except ConfigurationError as error:
@@ -190,7 +191,8 @@ def makeService(options: Options) -> Main:
     main = Main()  # type: ignore[no-untyped-call]
     try:
         inherited = from_environment(os.environ)
-        service = _build(reactor, options, inherited)
+        with garbage.nothing_collected():
+            service = _build(reactor, options, inherited)
         service.setServiceParent(main)
         if isinstance(service, app.Appliance):
             main.succession = _upgrades(reactor, service, inherited)

@@ -3,6 +3,24 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """Make what stays for good, and never look through it: with thousands of sites that took a quarter of the start.
+
+    Where it comes to nothing, all is as before.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def collect_seldom() -> None:
