@@ -60,6 +60,11 @@ class Head:
         return next((value for each, value in self._fields if each.lower() == name), b"")
 
     @property
+    def held(self) -> object:
+        """The fields in whatever form they are kept, for comparing them with another's."""
+        return self._lines if self._fields is None else self._fields
+
+    @property
     def lines(self) -> bytes:
         """``Name: value`` and CR LF, for each."""
         if self._fields is None:

@@ -13,6 +13,9 @@ from appliance.http.record import Client, Record
 LONGEST_VALUE = 2048
 """Bytes of a request target or header value that are written; the rest is cut off."""
 
+_LONGEST_REMEMBERED = 2048
+"""Bytes of header fields that a connection keeps, to know them again."""
+
 PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
 """By `RequestHead.version`, where the connection does not tell."""
 
@@ -60,12 +63,11 @@ class JsonLine:
 
     def __call__(self, record: Record, request: RequestHead, client: Client, now: float) -> str:
         """See Line."""
-        agent, referer = request.first(b"user-agent"), request.first(b"referer")
-        tail = f',"referer":{_quoted(self._redact(referer))}' if referer else ""
-        key = (record.site, record.upstream, request.method, request.host, agent)
         logged = client.logged
+        key = (record.site, record.upstream, request.method, request.version, request.host, request.held)
         if logged is None or logged[0] != key:
-            logged = client.logged = key, self._describe(record, request, client, agent)
+            logged = key, *self._describe(record, request, client)
+            client.logged = logged if len(request.lines) <= _LONGEST_REMEMBERED else None
         second = self._second
         past = now - second.since
         if not 0.0 <= past < 1.0:
@@ -75,7 +77,7 @@ class JsonLine:
         if b"?" in target:
             target = self._redact(target)
         shown = encode(target[:LONGEST_VALUE].decode("utf-8", "backslashreplace"))
-        sent, started = record.sent, record.started
+        sent, started, tail = record.sent, record.started, logged[2]
         if record.fault:
             tail += f',"fault":"{record.fault}"'
         if sent - started >= WAIT:
@@ -89,13 +91,14 @@ class JsonLine:
             f',"bytes_out":{record.bytes_out},"seconds":{now - started:.6f}{tail}}}'
         )
 
-    def _describe(self, record: Record, request: RequestHead, client: Client, agent: bytes) -> str:
-        """What is the same for many requests of a connection."""
+    def _describe(self, record: Record, request: RequestHead, client: Client) -> tuple[str, str]:
+        """What is the same for many requests of a connection: before what differs, and after."""
+        agent, referer = request.first(b"user-agent"), request.first(b"referer")
         return (
             f'"site":"{record.site}","client":"{client.client}","tls":"{client.tls}"'
             f',"protocol":"{client.protocol or PROTOCOLS[request.version]}","upstream":{encode(record.upstream)}'
             f',"user_agent":{_quoted(agent)},"host":{_quoted(request.host)},"method":{_quoted(request.method)}'
-        )
+        ), f',"referer":{_quoted(self._redact(referer))}' if referer else ""
 
 
 class CombinedLine:

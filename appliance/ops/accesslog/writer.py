@@ -1,4 +1,7 @@
-"""Lines of the access log, written by a thread, a batch at a time."""
+"""Lines of the access log, gathered for a moment and written by a thread.
+
+A thread that comes to life takes the interpreter from the reactor, a little each time: so it does not come often.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -15,6 +18,9 @@ from appliance.store import Defer
 
 MOST_PENDING = 8 * 1024 * 1024
 """Bytes of lines that wait for a slow disk; more are dropped."""
+GATHER_SECONDS = 0.1
+ENOUGH = 1024 * 1024
+"""Bytes of lines that are not kept waiting for more."""
 _COMPLAIN_SECONDS = 60.0
 
 
@@ -44,6 +50,7 @@ class AccessLog(Service):
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._writing = False
+        self._gathering: IDelayedCall | None = None
         self._written: Deferred[None] | None = None
         """Fires, once the service has stopped, when nothing is left to write."""
         self.lost = 0
@@ -53,7 +60,7 @@ class AccessLog(Service):
 
     def write(self, lines: Sequence[str]) -> None:
         """Have these lines written, which have no ends; there is at least one."""
-        batch = "".join([f"{line}\n" for line in lines]).encode("ascii", "backslashreplace")
+        batch = ("\n".join(lines) + "\n").encode("ascii", "backslashreplace")
         if self._pending_bytes + len(batch) > MOST_PENDING:
             self._lose(len(lines), "the disk is too slow")
         elif self._written is not None:
@@ -62,13 +69,15 @@ class AccessLog(Service):
             self._pending.append(batch)
             self._pending_bytes += len(batch)
             if not self._writing:
-                self._write()
+                self._gather()
 
     def stopService(self) -> Deferred[None]:
         """Write what there is; what comes after this is written on the spot."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._written = Deferred()
-        if not self._writing:
+        if self._pending and not self._writing:
+            self._write()
+        elif not self._writing:
             self._written.callback(None)
         return self._written
 
@@ -76,7 +85,17 @@ class AccessLog(Service):
         """The file was moved away: go on in a new one."""
         self._target.reopen()
 
+    def _gather(self) -> None:
+        """Write now if there is enough, else soon."""
+        if self._pending_bytes >= ENOUGH:
+            self._write()
+        elif self._gathering is None:
+            self._gathering = self._clock.callLater(GATHER_SECONDS, self._write)
+
     def _write(self) -> None:
+        gathering, self._gathering = self._gathering, None
+        if gathering is not None and gathering.active():
+            gathering.cancel()
         batch = b"".join(self._pending)
         self._pending.clear()
         self._writing = True
@@ -87,9 +106,12 @@ class AccessLog(Service):
     def _ended(self, size: int) -> None:
         self._writing = False
         self._pending_bytes -= size
-        if self._pending:
+        if self._written is None:
+            if self._pending:
+                self._gather()
+        elif self._pending:
             self._write()
-        elif self._written is not None:
+        else:
             self._written.callback(None)
 
     def _write_now(self, batch: bytes) -> None:

@@ -49,6 +49,7 @@ def test_access_log(tmp_path: Path) -> None:
         network.handler.request_id = watch.request_id
         received, _ = network.exchange(network.client(), REQUEST, OK)
         network.pass_time(1)
+        network.pass_time(1)
         line = json.loads(path.read_text())
         assert line["target"] == "/?key=REDACTED"
         assert received.lower().count(b"x-request-id") == 1
@@ -56,6 +57,7 @@ def test_access_log(tmp_path: Path) -> None:
         path.rename(tmp_path / "access.log.1")
         network.exchange(network.client(), REQUEST, OK)
         watch.reopen_logs()
+        network.pass_time(1)
         assert json.loads(path.read_text())["id"] != line["id"]
         watch.stopService()
 

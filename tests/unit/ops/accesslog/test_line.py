@@ -108,14 +108,33 @@ def test_json_of_an_answer_at_once() -> None:
 def test_one_connection() -> None:
     """What differs between its requests is told of each, whatever was told before."""
     line, client = JsonLine(Redactor(), "id-", wall), Client()
-    told = []
-    for host, agent in ((b"a.example", b"x"), (b"a.example", b"x"), (b"b.example", b"x"), (b"b.example", b"y")):
-        record, request = asked(fields=((b"User-Agent", agent),))
-        request.host = host
-        told.append(json.loads(line(record, request, client, 12.0)))
-    assert [(each["host"], each["user_agent"]) for each in told] == [
-        *(("a.example", "x"), ("a.example", "x"), ("b.example", "x"), ("b.example", "y")),
+    cases = [
+        (b"a.example", b"x", b"", 1),
+        (b"a.example", b"x", b"", 1),
+        (b"b.example", b"x", b"", 1),
+        (b"b.example", b"y", b"", 1),
+        (b"b.example", b"y", b"https://a.example/", 1),
+        (b"b.example", b"y", b"https://b.example/", 1),
+        (b"b.example", b"y", b"https://b.example/", 0),
     ]
+    for host, agent, referer, version in cases:
+        record, request = asked(fields=((b"User-Agent", agent), (b"Referer", referer)))
+        request.host, request.version = host, version
+        told = json.loads(line(record, request, client, 12.0))
+        assert (told["host"], told["user_agent"]) == (host.decode(), agent.decode())
+        assert told.get("referer", "") == referer.decode()
+        assert told["protocol"] == f"HTTP/1.{version}"
+
+
+def test_long_header() -> None:
+    """It is told, and not kept with the connection."""
+    line, client = JsonLine(Redactor(), "id-", wall), Client()
+    for agent in (b"a" * 2040, b"b" * 2040):
+        record, request = asked(fields=((b"User-Agent", agent),))
+        assert json.loads(line(record, request, client, 12.0))["user_agent"] == agent.decode()
+        assert client.logged is None
+    line(*asked(), client, 12.0)
+    assert client.logged is not None
 
 
 def test_time() -> None:

@@ -97,19 +97,42 @@ def said() -> Iterator[list[LogEvent]]:
 
 
 def test_written(path: Path) -> None:
-    """A batch becomes one write."""
+    """What comes within a moment becomes one write."""
     path.add("a", "b")
+    path.add("c")
+    assert not path.disk.work
+    path.clock.advance(accesslog.GATHER_SECONDS)
     assert len(path.disk.work) == 1
     path.disk.turn()
+    assert path.disk.lines == ["a", "b", "c"]
+    path.pass_time(1)
+    assert not path.clock.getDelayedCalls()
+
+
+def test_enough(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Much is not kept waiting, and leaves nothing that would come to write nothing."""
+    monkeypatch.setattr(accesslog, "ENOUGH", 4)
+    path.add("a")
+    path.add("b")
+    assert len(path.disk.work) == 1
+    assert not path.clock.getDelayedCalls()
+    path.add("c")
+    path.disk.turn()
     assert path.disk.lines == ["a", "b"]
+    path.pass_time(1)
+    assert path.disk.lines == ["a", "b", "c"]
 
 
 def test_one_write_at_a_time(path: Path) -> None:
     """While the disk is at work, the next batches gather to one write."""
-    for name in "abc":
+    path.add(*["a"] * 100)
+    path.clock.advance(1)
+    for name in "bc":
         path.add(*[name] * 100)
+    path.clock.advance(1)
     assert len(path.disk.work) == 1
     path.disk.turn()
+    path.pass_time(1)
     assert [line[0] for line in path.disk.lines] == ["a"] * 100 + ["b"] * 100 + ["c"] * 100
     assert path.log.lost == 0
 
@@ -121,7 +144,7 @@ def test_slow_disk(path: Path, said: list[LogEvent], monkeypatch: pytest.MonkeyP
     path.add("b" * 60)
     path.add("c")
     assert path.log.lost == 1
-    path.disk.turn()
+    path.pass_time(1)
     assert [line[0] for line in path.disk.lines] == ["a", "c"]
     assert ["too slow" in event["why"] for event in said[:1]] == [True]
 
@@ -154,6 +177,7 @@ def test_reopened(path: Path) -> None:
 def test_stopped(path: Path) -> None:
     """Stopping waits until all is written; requests that end after that are written on the spot."""
     path.add("a")
+    path.clock.advance(1)
     path.add("b")
     stopped = path.log.stopService()
     assert not stopped.called
@@ -164,6 +188,15 @@ def test_stopped(path: Path) -> None:
     path.disk.error = OSError(28, "No space left on device")
     path.add("d")
     assert path.log.lost == 1
+
+
+def test_stopped_while_gathering(path: Path) -> None:
+    """It waits for no more."""
+    path.add("a")
+    stopped = path.log.stopService()
+    path.disk.turn()
+    assert stopped.called
+    assert path.disk.lines == ["a"]
 
 
 def test_stopped_with_nothing_to_write(path: Path) -> None:
