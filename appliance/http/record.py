@@ -39,9 +39,7 @@ class Record:
         "answered",
         "bytes_in",
         "bytes_out",
-        "ended",
         "fault",
-        "method",
         "number",
         "sent",
         "site",
@@ -69,9 +67,6 @@ class Record:
     """When the response's head was passed on, if that was before its end."""
     fault: str
     """Who broke it off: the phase in which the upstream failed (see UpstreamError), ``client``, nobody: empty."""
-    method: bytes
-    """Empty for what could not be read as a request. This and the next are set at the end, for who counts."""
-    ended: float
 
 
 class Observer(Protocol):

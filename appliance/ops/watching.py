@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -16,7 +16,6 @@ from appliance.config import Configuration
 from appliance.config.ops import AccessLog as AccessLogSettings
 from appliance.config.ops import Metrics as MetricsSettings
 from appliance.http.errorpages import RequestIds
-from appliance.http.record import Record
 from appliance.ops.accesslog.line import CombinedLine, JsonLine, Line
 from appliance.ops.accesslog.logfile import LogFile
 from appliance.ops.accesslog.redact import Redactor
@@ -28,7 +27,7 @@ from appliance.ops.metrics.counts import Counts
 from appliance.ops.metrics.server import InnerListener, MetricsPage
 from appliance.ops.metrics.survey import Renewals, Survey
 from appliance.ops.metrics.traffic import TICK, Traffic
-from appliance.ops.observer import RequestObserver
+from appliance.ops.observer import Count, Log, RequestObserver
 from appliance.ops.statuspage.buttons import Panel
 from appliance.ops.statuspage.server import Press, StatusPage
 from appliance.process.inheritance import Inheritance
@@ -225,9 +224,7 @@ class Watch(MultiService):
         flushing.setServiceParent(self)  # type: ignore[no-untyped-call]
         return observer
 
-    def _readers(
-        self, settings: AccessLogSettings | None
-    ) -> tuple[Callable[[Sequence[Record]], object] | None, tuple[Line, Callable[[Sequence[str]], object]] | None]:
+    def _readers(self, settings: AccessLogSettings | None) -> tuple[Count | None, Log | None]:
         """Whom the observer passes requests on to: who counts them, who writes their lines."""
         count = self.counts.requests if self.counts is not None else None
         log = (self._line(settings), self.access_log.write) if settings and self.access_log is not None else None

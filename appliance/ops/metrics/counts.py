@@ -1,15 +1,10 @@
-"""What is counted of requests and handshakes: plain numbers, a few additions for each, made into metrics when asked.
-
-`Counts.requests` is about each request, so it calls nothing for what it can do itself.
-"""
+"""What is counted of requests and handshakes: plain numbers, made into metrics when asked."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
-
-from appliance.http.record import Record
 
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the times that are told apart, in seconds."""
@@ -23,8 +18,31 @@ NO_SITE = "(none)"
 THE_OTHERS = "(others)"
 """Sites or addresses beyond the number that have figures of their own."""
 
+SWITCHED = 101
+"""The status of tunnels, which last as long as they like."""
+
 _MOST_PAIRS = 64
 _FAULTS: Final = frozenset({"client", "connect", "queue", "send", "head", "body"})
+
+
+Kind = tuple[str, str, bytes, int]
+"""Site, upstream's address, method and status: see `http.record.Record`."""
+
+
+class Tally:
+    """The requests of one kind in a batch."""
+
+    __slots__ = ("bytes_in", "bytes_out", "faults", "seconds", "upstream_seconds")
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        """How long each took."""
+        self.upstream_seconds: list[float] = []
+        """From sending it to the beginning of the response, for those that had one."""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.faults: list[str] = []
+        """Of those that were broken off."""
 
 
 class Histogram:
@@ -37,6 +55,13 @@ class Histogram:
         """For each of `BOUNDS`, those up to it and above the one before; then the rest."""
         self.seconds = 0.0
         """All together."""
+
+    def add(self, times: Sequence[float]) -> None:
+        """So many more, each with its seconds."""
+        counts = self.counts
+        for time in times:
+            counts[bisect_left(BOUNDS, time)] += 1
+        self.seconds += sum(times)
 
 
 class SiteCounts:
@@ -73,34 +98,20 @@ class Counts:
         self.reloaded_at: float | None = None
         """Seconds since the epoch of the last good one."""
 
-    def requests(self, records: Sequence[Record]) -> None:
+    def requests(self, tallies: Mapping[Kind, Tally]) -> None:
         """These requests have ended."""
-        sites, upstreams, bounds, position = self.sites, self.upstreams, BOUNDS, bisect_left
-        for record in records:
-            site = sites.get(record.site) or self.new_site(record.site)
-            pair = (record.method, record.status)
-            if pair in site.requests:
-                site.requests[pair] += 1
-            else:
-                count_pair(site.requests, *pair)
-            sent, ended, fault = record.sent, record.ended, record.fault
-            if record.status != 101:
-                times = site.times
-                seconds = ended - record.started
-                times.counts[position(bounds, seconds)] += 1
-                times.seconds += seconds
-            if sent:
-                answered = record.answered or (0.0 if fault else ended)
-                if answered:
-                    times = upstreams.get(record.upstream) or self.new_upstream(record.upstream)
-                    seconds = answered - sent
-                    times.counts[position(bounds, seconds)] += 1
-                    times.seconds += seconds
-            site.bytes_in += record.bytes_in
-            site.bytes_out += record.bytes_out
-            if fault:
-                fault = fault if fault in _FAULTS else "other"
-                site.faults[fault] = site.faults.get(fault, 0) + 1
+        for (name, address, method, status), tally in tallies.items():
+            site = self.sites.get(name) or self.new_site(name)
+            count_pair(site.requests, method, status, len(tally.seconds))
+            if status != SWITCHED:
+                site.times.add(tally.seconds)
+            if tally.upstream_seconds:
+                (self.upstreams.get(address) or self.new_upstream(address)).add(tally.upstream_seconds)
+            site.bytes_in += tally.bytes_in
+            site.bytes_out += tally.bytes_out
+            for fault in tally.faults:
+                known = fault if fault in _FAULTS else "other"
+                site.faults[known] = site.faults.get(known, 0) + 1
 
     def new_site(self, name: str) -> SiteCounts:
         """The counts of a site that has none yet, or that shares them."""

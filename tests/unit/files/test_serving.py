@@ -15,8 +15,8 @@ from appliance.files import exchange, target, tree
 from appliance.files.ranges import Span
 from appliance.http.message import ResponseHead
 from appliance.http.record import Record
-from appliance.ops.observer import RequestObserver
 from tests.support.folders import Folder, descriptors
+from tests.support.observed import keeping
 from tests.support.proxying import Proxy, proxy, read_responses
 from tests.support.transports import RESET
 
@@ -154,7 +154,7 @@ def test_truncated(network: Proxy, root: Path, monkeypatch: pytest.MonkeyPatch, 
     told: list[str] = []
     monkeypatch.setattr(target.Files, "log", Logger(observer=lambda event: told.append(str(formatEvent(event)))))
     kept: list[Record] = []
-    network.observer = RequestObserver(kept.extend, batch=1)
+    network.observer = keeping(kept)
     folder = Folder(network, root)
     client = network.client()
     client.capacity = 10_000

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from appliance.http.record import Record
-from appliance.ops.observer import RequestObserver
+from tests.support.observed import keeping
 from tests.support.proxying import proxy, read_responses
 
 PLAIN = b"GET / HTTP/1.1\r\nHost: example.com\r\nAccept: application/json\r\n\r\n"
@@ -20,7 +20,7 @@ def test_id_of_the_record() -> None:
     """What the page names is what the observer numbered: for requests, and for what was none."""
     kept: list[Record] = []
     with proxy() as network:
-        network.observer = RequestObserver(kept.extend, batch=1)
+        network.observer = keeping(kept)
         client = network.client()
         client.send(PLAIN)
         network.upstream.send(b"nonsense\r\n\r\n")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 
 from twisted.internet.error import ConnectionAborted
 
 from appliance.http.message import RequestHead
 from appliance.http.record import Client, Record
-from appliance.ops.metrics.counts import Counts
+from appliance.ops.metrics.counts import Counts, Kind, Tally
 from appliance.ops.observer import RequestObserver
 
 CLIENT = SimpleNamespace(client="192.0.2.7", tls="TLSv1.3", protocol="", logged=None)
@@ -31,27 +32,29 @@ def line(record: Record, request: RequestHead, client: Client, now: float) -> st
 def test_batches() -> None:
     """Passed on when there are enough, or when somebody says so; to everybody, once."""
     logged: list[int] = []
-    counted: list[list[int]] = []
+    counted: list[int] = []
     observer = RequestObserver(
-        lambda records: counted.append([record.number for record in records]),
+        lambda tallies: counted.append(sum(len(tally.seconds) for tally in tallies.values())),
         (line, lambda lines: logged.append(len(lines))),
         batch=3,
     )
     for _ in range(4):
         end(observer)
-    assert (logged, counted) == ([3], [[1, 2, 3]])
+    assert (logged, counted) == ([3], [3])
     observer.flush()
     observer.flush()
-    assert (logged, counted) == ([3, 1], [[1, 2, 3], [4]])
+    assert (logged, counted) == ([3, 1], [3, 1])
 
 
 def test_one_of_both() -> None:
-    """Whoever counts gets method and end, whoever writes what it needs; neither anything of the other's."""
-    counted: list[Record] = []
+    """Whoever counts gets tallies, whoever writes gets lines; neither has to be there."""
+    counted: list[Mapping[Kind, Tally]] = []
     logged: list[str] = []
-    end(RequestObserver(counted.extend, batch=1))
+    end(RequestObserver(counted.append, batch=1))
     end(RequestObserver(log=(line, logged.extend), batch=1))
-    assert [(record.method, record.started, record.ended) for record in counted] == [(b"PUT", 1.0, 3.0)]
+    assert [(kind, tally.seconds) for each in counted for kind, tally in each.items()] == [
+        (("", "", b"PUT", 200), [2.0])
+    ]
     assert logged == ["1 b'PUT' 192.0.2.7 3"]
 
 

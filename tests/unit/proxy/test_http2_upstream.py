@@ -11,7 +11,6 @@ import pytest
 from appliance.config import Backend, HealthCheck, PassiveCheck, Timeouts
 from appliance.http.http2client import ANSWER_WINDOW, STREAMS
 from appliance.http.record import Record
-from appliance.ops.observer import RequestObserver
 from appliance.proxy.healthcheck import HealthChecks
 from appliance.proxy.http2pool import Http2Pool
 from tests.support.http2 import (
@@ -41,6 +40,7 @@ from tests.support.http2 import (
     settings,
     window_update,
 )
+from tests.support.observed import keeping
 from tests.support.proxying import Proxy, proxy
 from tests.support.transports import Peer
 
@@ -873,7 +873,7 @@ def test_records() -> None:
     """The access log's record says whom a request went to."""
     with path() as made:
         told: list[Record] = []
-        made.observer = RequestObserver(told.extend, batch=1)
+        made.observer = keeping(told)
         client = made.client()
         client.send(REQUEST % 1)
         application(made).ask(headers(1, OK))

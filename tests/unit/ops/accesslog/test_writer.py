@@ -101,7 +101,7 @@ def test_written(path: Path) -> None:
     path.add("a", "b")
     path.add("c")
     assert not path.disk.work
-    path.clock.advance(accesslog.GATHER_SECONDS)
+    path.clock.advance(writer.GATHER_SECONDS)
     assert len(path.disk.work) == 1
     path.disk.turn()
     assert path.disk.lines == ["a", "b", "c"]
@@ -111,7 +111,7 @@ def test_written(path: Path) -> None:
 
 def test_enough(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Much is not kept waiting, and leaves nothing that would come to write nothing."""
-    monkeypatch.setattr(accesslog, "ENOUGH", 4)
+    monkeypatch.setattr(writer, "ENOUGH", 4)
     path.add("a")
     path.add("b")
     assert len(path.disk.work) == 1

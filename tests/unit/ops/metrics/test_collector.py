@@ -14,11 +14,10 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from twisted.internet.task import Clock
 
-from appliance.http.record import Record
 from appliance.ops.metrics.collector import Sources, families
 from appliance.ops.metrics.counts import Counts
 from appliance.ops.metrics.survey import SiteFigures, Survey
-from appliance.ops.observer import RequestObserver
+from tests.support.observed import Ended, tallied
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -65,13 +64,9 @@ def sources(most: int = 10) -> Sources:
     return Sources(Counts(most), Survey(Clock(), lambda: NOW), most)
 
 
-def request(site: str, upstream: str = "http://127.0.0.1:8000", fault: str = "") -> Record:
+def request(site: str, upstream: str = "http://127.0.0.1:8000", fault: str = "") -> Ended:
     """One that took 0.2 seconds."""
-    made = RequestObserver().begin(1.0)
-    made.site, made.upstream, made.status, made.fault, made.method = site, upstream, 200, fault, b"GET"
-    made.answered, made.ended, made.bytes_out = 1.1, 1.2, 7
-    made.sent = 1.0 if upstream else 0.0
-    return made
+    return Ended(site, seconds=0.2, upstream=upstream, fault=fault, answered=0.1, bytes_in=0, bytes_out=7)
 
 
 def test_nothing_yet() -> None:
@@ -87,7 +82,7 @@ def test_nothing_yet() -> None:
 def test_requests() -> None:
     """Counts, bytes and a histogram for each site; those of no site have no times."""
     made = sources()
-    made.counts.requests([request("a.example"), request("a.example", fault="client"), request("", "")])
+    made.counts.requests(tallied([request("a.example"), request("a.example", fault="client"), request("", "")]))
     lines = told(made)
     assert 'requests_total{code="200",method="GET",site="a.example"} 2.0' in lines
     assert 'request_faults_total{by="client",site="a.example"} 1.0' in lines
@@ -185,7 +180,7 @@ def test_ten_thousand_sites() -> None:
     """The answer is no longer than for a few; what is wrong is in it."""
     made = sources(20)
     for number in range(10_000):
-        made.counts.requests([request(f"{number}.example", f"http://127.0.0.1:{number}")])
+        made.counts.requests(tallied([request(f"{number}.example", f"http://127.0.0.1:{number}")]))
     made.survey.figures = {
         f"{number}.example": SiteFigures(f"{number}.example", NOW + timedelta(days=80 - number % 79), NOW, 0)
         for number in range(10_000)
@@ -211,7 +206,7 @@ def test_promtool_has_nothing_to_say() -> None:
     promtool = shutil.which("promtool")
     assert promtool is not None, "apt-get install prometheus"
     made = sources()
-    made.counts.requests([request("a.example"), request("")])
+    made.counts.requests(tallied([request("a.example"), request("")]))
     text = generate_latest(Registry(made))
     checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, timeout=20, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from appliance.http.record import Record
-from appliance.ops.metrics.counts import BOUNDS, NO_SITE, THE_OTHERS, Counts
-from appliance.ops.observer import RequestObserver
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import evolve
+
+from appliance.ops.metrics.counts import BOUNDS, NO_SITE, THE_OTHERS, Counts, Kind, Tally
+from tests.support.observed import Ended, tallied
 
 
-def ended(
-    site: str = "a.example",
-    method: bytes = b"GET",
-    status: int = 200,
-    seconds: float = 0.3,
-    upstream: str = "http://a:1",
-    fault: str = "",
-) -> Record:
-    """A request that took so long, the upstream's part half of it."""
-    record = RequestObserver().begin(1.0)
-    record.method, record.ended = method, 1.0 + seconds
-    record.site, record.status, record.upstream, record.fault = site, status, upstream, fault
-    record.bytes_in, record.bytes_out = 3, 5
-    if upstream:
-        record.sent, record.answered = 1.0, 1.0 + seconds / 2
-    return record
+def ended(fault: str = "", **made: Any) -> Mapping[Kind, Tally]:
+    """A request whose time was by half the upstream's."""
+    one = Ended(fault=fault, **made)
+    return tallied([evolve(one, answered=one.seconds / 2)])
 
 
 def test_requests() -> None:
     """By site, method and status; with bytes and times."""
     counts = Counts(10)
-    for record in (ended(), ended(), ended(status=404), ended("b.example", b"POST")):
-        counts.requests([record])
+    for tallies in (ended(), ended(), ended(status=404), ended(site="b.example", method=b"POST")):
+        counts.requests(tallies)
     site = counts.sites["a.example"]
     assert site.requests == {(b"GET", 200): 2, (b"GET", 404): 1}
     assert (site.bytes_in, site.bytes_out) == (9, 15)
@@ -43,8 +35,8 @@ def test_requests() -> None:
 def test_long_times() -> None:
     """Beyond the last bound there is one more place; exactly on one counts as up to it."""
     counts = Counts(10)
-    counts.requests([ended(seconds=100)])
-    counts.requests([ended(seconds=0.5)])
+    counts.requests(ended(seconds=100))
+    counts.requests(ended(seconds=0.5))
     assert counts.sites["a.example"].times.counts[-1] == 1
     assert counts.sites["a.example"].times.counts[BOUNDS.index(0.5)] == 1
 
@@ -52,7 +44,7 @@ def test_long_times() -> None:
 def test_tunnels() -> None:
     """They have a count, but their length says nothing of how fast anything is."""
     counts = Counts(10)
-    counts.requests([ended(status=101, seconds=3600)])
+    counts.requests(ended(status=101, seconds=3600))
     site = counts.sites["a.example"]
     assert site.requests == {(b"GET", 101): 1}
     assert sum(site.times.counts) == 0
@@ -61,7 +53,7 @@ def test_tunnels() -> None:
 def test_without_a_site_or_an_upstream() -> None:
     """What the appliance answered by itself, and what was no request."""
     counts = Counts(10)
-    counts.requests([ended("", upstream=""), ended("", b"", 400, upstream="")])
+    counts.requests(tallied([Ended("", upstream=""), Ended("", b"", 400, upstream="")]))
     assert counts.sites[NO_SITE].requests == {(b"GET", 200): 1, (b"other", 400): 1}
     assert counts.upstreams == {}
 
@@ -70,9 +62,7 @@ def test_when_the_upstream_answered() -> None:
     """With the response's end, if that came at once; not at all, if something else went wrong."""
     counts = Counts(10)
     for fault in ("", "head"):
-        record = ended(fault=fault)
-        record.answered = 0.0
-        counts.requests([record])
+        counts.requests(tallied([Ended(fault=fault)]))
     assert sum(counts.upstreams["http://a:1"].counts) == 1
     assert abs(counts.upstreams["http://a:1"].seconds - 0.3) < 1e-9
 
@@ -81,7 +71,7 @@ def test_faults() -> None:
     """By whom; a word that is not known is one too."""
     counts = Counts(10)
     for fault in ("client", "head", "client", "mystery"):
-        counts.requests([ended(fault=fault)])
+        counts.requests(ended(fault=fault))
     assert counts.sites["a.example"].faults == {"client": 2, "head": 1, "other": 1}
 
 
@@ -89,8 +79,8 @@ def test_few_sites_and_addresses() -> None:
     """Beyond the bound they share."""
     counts = Counts(2)
     for number in range(5):
-        counts.requests([ended(f"{number}.example", upstream=f"http://127.0.0.1:{number}")])
-        counts.requests([ended("", upstream="http://127.0.0.1:0")])
+        counts.requests(ended(site=f"{number}.example", upstream=f"http://127.0.0.1:{number}"))
+        counts.requests(ended(site="", upstream="http://127.0.0.1:0"))
     assert list(counts.sites) == ["0.example", NO_SITE, "1.example", THE_OTHERS]
     assert counts.sites[THE_OTHERS].requests == {(b"GET", 200): 3}
     assert list(counts.upstreams) == ["http://127.0.0.1:0", "http://127.0.0.1:1", THE_OTHERS]
@@ -101,8 +91,8 @@ def test_few_methods_and_statuses() -> None:
     """Unknown methods are one; an application that answers with every status there is fills no memory."""
     counts = Counts(2)
     for status in range(200, 600):
-        counts.requests([ended(status=status)])
-        counts.requests([ended(method=b"X%d" % status)])
+        counts.requests(ended(status=status))
+        counts.requests(ended(method=b"X%d" % status))
     requests = counts.sites["a.example"].requests
     assert len(requests) <= 70
     assert sum(requests.values()) == 800

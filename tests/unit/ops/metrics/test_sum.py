@@ -7,25 +7,22 @@ from typing import Any
 
 import pytest
 
-from appliance.http.record import Record
 from appliance.ops.metrics.counts import NO_SITE, THE_OTHERS, Counts
 from appliance.ops.metrics.sum import Document, FiguresError, add, take, whole_numbers
+from tests.support.observed import Ended, tallied
 
 
-def record(site: str, method: bytes = b"GET", status: int = 200, upstream: str = "", fault: str = "") -> Record:
+def ended(site: str, method: bytes = b"GET", status: int = 200, upstream: str = "", fault: str = "") -> Ended:
     """A request that took a second, half of it its application's."""
-    made = Record()
-    made.site, made.method, made.status, made.upstream, made.fault = site, method, status, upstream, fault
-    made.started, made.ended = 1.0, 2.0
-    made.sent, made.answered = (1.0, 1.5) if upstream else (0.0, 0.0)
-    made.bytes_in, made.bytes_out = 3, 5
-    return made
+    return Ended(site, method, status, 1.0, upstream, fault, 0.5)
 
 
 def counted(most: int = 10) -> Counts:
     """Some of everything."""
     counts = Counts(most)
-    counts.requests([record("one.test", upstream="app"), record("one.test", b"BREW", 418, fault="client"), record("")])
+    counts.requests(
+        tallied([ended("one.test", upstream="app"), ended("one.test", b"BREW", 418, fault="client"), ended("")])
+    )
     counts.handshake_completed("TLSv1.3")
     counts.handshake_failed("no such name")
     return counts
@@ -70,12 +67,12 @@ def test_nothing_is_lost_nothing_twice() -> None:
 def test_bounds_hold_for_sums() -> None:
     """Sites beyond the number that have figures of their own share them, whoever counted them."""
     total, other = Counts(1), Counts(1)
-    total.requests([record("one.test")])
-    other.requests([record("two.test"), record("three.test"), record("")])
+    total.requests(tallied([ended("one.test")]))
+    other.requests(tallied([ended("two.test"), ended("three.test"), ended("")]))
     add(total, sent(other))
     assert set(total.sites) == {"one.test", THE_OTHERS, NO_SITE}
     assert plain(total)["sites"][THE_OTHERS]["requests"] == [["GET", 200, 2]]
-    other.requests([record("four.test"), record("five.test")])
+    other.requests(tallied([ended("four.test"), ended("five.test")]))
     add(total, sent(other))
     assert plain(total)["sites"][THE_OTHERS]["requests"] == [["GET", 200, 4]]
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from appliance.http.record import Record
 from appliance.ops.metrics import traffic
 from appliance.ops.metrics.counts import BOUNDS, Counts
 from appliance.ops.metrics.traffic import KEPT, TICK, WINDOW, Traffic, quantile
+from tests.support.observed import Ended, tallied
 
 
-def ended(site: str = "a.example", status: int = 200, seconds: float = 0.03, upstream: str = "http://a:1") -> Record:
-    """A request that took so long, its application a little less."""
-    record = Record()
-    record.method, record.site, record.status, record.upstream, record.fault = b"GET", site, status, upstream, ""
-    record.started, record.ended = 1.0, 1.0 + seconds
-    record.sent = 1.0 if upstream else 0.0
-    record.answered = 1.0 + seconds if upstream else 0.0
-    record.bytes_in = record.bytes_out = 0
-    return record
+def ended(site: str = "a.example", status: int = 200, seconds: float = 0.03, upstream: str = "http://a:1") -> Ended:
+    """A request whose response began as it ended."""
+    return Ended(site, status=status, seconds=seconds, upstream=upstream)
 
 
 def watched(counts: Counts) -> Traffic:
@@ -50,10 +44,10 @@ def test_lately_is_the_last_minute() -> None:
     counts = Counts(10)
     watch = watched(counts)
     watch.look(0.0)
-    counts.requests([ended(status=502, seconds=9.0)] * 10)
+    counts.requests(tallied([ended(status=502, seconds=9.0)] * 10))
     for number in range(1, 30):
         watch.look(number * TICK)
-    counts.requests([ended(), ended(), ended(status=500)])
+    counts.requests(tallied([ended(), ended(), ended(status=500)]))
     watch.look(30 * TICK)
     site = watch.site("a.example")
     assert site is not None
@@ -70,7 +64,7 @@ def test_memory_is_bounded() -> None:
     """So many looks, so many sites; and what stood still is not copied."""
     counts = Counts(traffic.MOST + 5)
     watch = watched(counts)
-    counts.requests([ended(f"{number}.example", upstream="") for number in range(traffic.MOST + 5)])
+    counts.requests(tallied([ended(f"{number}.example", upstream="") for number in range(traffic.MOST + 5)]))
     for number in range(3 * KEPT):
         watch.look(number * TICK)
     assert len(watch._looks) == KEPT + 1

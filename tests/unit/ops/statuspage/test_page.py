@@ -24,6 +24,7 @@ from appliance.ops.statuspage.markup import page
 from appliance.ops.statuspage.page import PER_PAGE, Offer, Wish, render
 from appliance.ops.statuspage.style import POLICY, STYLE
 from tests.support.certificates import make_certificate
+from tests.support.observed import tallied
 from tests.support.reports import NOW, MadeReport
 from tests.support.statusfigures import figures, look_up
 from tests.unit.ops.metrics.test_traffic import ended
@@ -61,7 +62,7 @@ def traffic() -> Traffic:
     counts = Counts(10)
     made = Traffic(counts, lambda: 3, lambda: {"http": 1, "https": 2})
     made.look(0.0)
-    counts.requests([ended("one.test"), ended("one.test", 500, 2.0)] * 200)
+    counts.requests(tallied([ended("one.test"), ended("one.test", 500, 2.0)] * 200))
     made.look(5.0)
     return made
 
