@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 import subprocess
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -30,25 +30,40 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicatio
 
 
 class Manager:
-    """systemd's end of the notifications."""
+    """systemd's end of the notifications, read as they come: the kernel keeps ten of them."""
 
     def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(path))
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._lines: list[str] = []
+        self._seen = 0
+        self._reading = threading.Thread(target=self._read)
         self.environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "500000"}
 
-    def wait_for(self, *wanted: str, seconds: float = 20) -> list[str]:
-        """The lines until, and with, the first one that begins with each of these, in this order."""
-        lines: list[str] = []
-        missing = list(wanted)
-        deadline = time.monotonic() + seconds
-        while missing:
-            self.socket.settimeout(max(0.01, deadline - time.monotonic()))
-            for line in self.socket.recv(4096).decode().splitlines():
-                lines.append(line)
-                if missing and line.startswith(missing[0]):
-                    del missing[0]
-        return lines
+    def __enter__(self) -> Manager:
+        self._reading.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RD)
+        self._reading.join(10)
+        self._socket.close()
+
+    def _read(self) -> None:
+        while told := self._socket.recv(4096):
+            self._lines += told.decode().splitlines()
+
+    def wait_for(self, *wanted: str) -> None:
+        """Return once lines that begin with each of these have come, in this order, since the last one waited for."""
+        for each in wanted:
+            wait_for(lambda each=each: self._next(each), 20, each)  # type: ignore[misc]
+
+    def _next(self, wanted: str) -> bool:
+        for number in range(self._seen, len(self._lines)):
+            if self._lines[number].startswith(wanted):
+                self._seen = number + 1
+                return True
+        return False
 
 
 def configured(folder: Path, application: Application) -> Appliance:
@@ -60,23 +75,21 @@ def configured(folder: Path, application: Application) -> Appliance:
 
 def test_notifications(tmp_path: Path, application: Application) -> None:
     """Ready when it serves, alive, reloading, replaced by another process, and stopping."""
-    manager = Manager(tmp_path / "notify")
     appliance = configured(tmp_path, application)
-    appliance._environment.update(manager.environment)
-    appliance.start()
-    lines = manager.wait_for("READY=1", "STATUS=1 of 1 sites certified", "WATCHDOG=1")
-    assert lines.index("READY=1") < len(lines)
-    appliance.send(signal.SIGHUP)
-    manager.wait_for("RELOADING=1", "MONOTONIC_USEC=", "READY=1")
-    successor = int(act(appliance.state_dir, "upgrade", 60)["pid"])
-    try:
-        manager.wait_for(f"MAINPID={successor}", "READY=1", "WATCHDOG=1")
-        assert appliance.wait(15) == 0
-    finally:
-        os.kill(successor, signal.SIGTERM)
-    manager.wait_for("STOPPING=1", "STATUS=finishing requests in flight")
-    wait_for(lambda: not Path(f"/proc/{successor}").exists(), 15, "the end")
-    manager.socket.close()
+    with Manager(tmp_path / "notify") as manager:
+        appliance._environment.update(manager.environment)
+        appliance.start()
+        manager.wait_for("READY=1", "STATUS=1 of 1 sites certified", "WATCHDOG=1")
+        appliance.send(signal.SIGHUP)
+        manager.wait_for("RELOADING=1", "MONOTONIC_USEC=", "READY=1")
+        successor = int(act(appliance.state_dir, "upgrade", 60)["pid"])
+        try:
+            manager.wait_for(f"MAINPID={successor}", "READY=1", "WATCHDOG=1")
+            assert appliance.wait(15) == 0
+        finally:
+            os.kill(successor, signal.SIGTERM)
+        manager.wait_for("STOPPING=1", "STATUS=finishing requests in flight")
+        wait_for(lambda: not Path(f"/proc/{successor}").exists(), 15, "the end")
 
 
 def test_socket_activation(tmp_path: Path, application: Application) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 
 import grpc
 
+begun = threading.Semaphore(0)
+"""Released once for each call of ``wait``."""
 ended = threading.Semaphore(0)
 """Released once for each call of ``wait`` that was cancelled."""
 
@@ -58,12 +60,18 @@ def refuse(request: bytes, context: Any) -> bytes:
 
 def wait(request: bytes, context: Any) -> bytes:
     """Until the client goes away."""
+    begun.release()
     over = threading.Event()
     if not context.add_callback(over.set):
         over.set()
     over.wait(30)
     ended.release()
     return b""
+
+
+def waits(request: bytes, context: Any) -> bytes:
+    """Whether, within ten seconds, somebody has begun to wait."""
+    return b"yes" if begun.acquire(timeout=10) else b"no"
 
 
 def waited(request: bytes, context: Any) -> bytes:
@@ -87,6 +95,7 @@ HANDLERS = {
     "talk": grpc.stream_stream_rpc_method_handler(talk),
     "refuse": grpc.unary_unary_rpc_method_handler(refuse),
     "wait": grpc.unary_unary_rpc_method_handler(wait),
+    "waits": grpc.unary_unary_rpc_method_handler(waits),
     "waited": grpc.unary_unary_rpc_method_handler(waited),
     "break_off": grpc.unary_stream_rpc_method_handler(break_off),
 }
