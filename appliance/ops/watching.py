@@ -207,8 +207,8 @@ class Watch(MultiService):
     def _line(self, settings: AccessLogSettings) -> Line:
         redact = Redactor(settings.redact)
         if settings.format == "combined":
-            return CombinedLine(redact, self._wall)
-        return JsonLine(redact, self.identify.prefix, self._wall)
+            return CombinedLine(redact, self._wall).write
+        return JsonLine(redact, self.identify.prefix, self._wall).write
 
     def _wall(self, moment: float) -> float:
         """A time of the monotonic clock as seconds since the epoch."""

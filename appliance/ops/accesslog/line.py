@@ -61,7 +61,7 @@ class JsonLine:
         self._prefix = prefix
         self._second = _Second(wall, "%Y-%m-%dT%H:%M:%S", time.gmtime)
 
-    def __call__(self, record: Record, request: RequestHead, client: Client, now: float) -> str:
+    def write(self, record: Record, request: RequestHead, client: Client, now: float) -> str:
         """See Line."""
         logged = client.logged
         key = (record.site, record.upstream, request.method, request.version, request.host, request.held)
@@ -109,7 +109,7 @@ class CombinedLine:
         self._redact = redact
         self._second = _Second(wall, "%d/%b/%Y:%H:%M:%S %z", time.localtime)
 
-    def __call__(self, record: Record, request: RequestHead, client: Client, now: float) -> str:
+    def write(self, record: Record, request: RequestHead, client: Client, now: float) -> str:
         """See Line."""
         asked = ""
         agent, referer = _escaped(request.first(b"user-agent")), _escaped(self._redact(request.first(b"referer")))

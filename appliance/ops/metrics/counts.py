@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -58,9 +58,14 @@ class Histogram:
 
     def add(self, times: Sequence[float]) -> None:
         """So many more, each with its seconds."""
-        counts = self.counts
-        for time in times:
-            counts[bisect_left(BOUNDS, time)] += 1
+        ordered, counts, before = sorted(times), self.counts, 0
+        for number, bound in enumerate(BOUNDS):
+            if before == len(ordered):
+                break
+            until = bisect_right(ordered, bound)
+            counts[number] += until - before
+            before = until
+        counts[-1] += len(ordered) - before
         self.seconds += sum(times)
 
 

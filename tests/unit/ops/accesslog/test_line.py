@@ -49,13 +49,15 @@ def wall(moment: float) -> float:
 
 def as_json(record: Record, request: RequestHead, client: Client | None = None) -> dict[str, object]:
     """What a reader makes of the line."""
-    loaded: dict[str, object] = json.loads(JsonLine(Redactor(), "id-", wall)(record, request, client or Client(), 12.0))
+    loaded: dict[str, object] = json.loads(
+        JsonLine(Redactor(), "id-", wall).write(record, request, client or Client(), 12.0)
+    )
     return loaded
 
 
 def combined(record: Record, request: RequestHead, client: Client | None = None) -> str:
     """The line in the other format."""
-    return CombinedLine(Redactor(), wall)(record, request, client or Client(), 12.0)
+    return CombinedLine(Redactor(), wall).write(record, request, client or Client(), 12.0)
 
 
 def test_json() -> None:
@@ -107,7 +109,7 @@ def test_json_of_an_answer_at_once() -> None:
 
 def test_one_connection() -> None:
     """What differs between its requests is told of each, whatever was told before."""
-    line, client = JsonLine(Redactor(), "id-", wall), Client()
+    line, client = JsonLine(Redactor(), "id-", wall).write, Client()
     cases = [
         (b"a.example", b"x", b"", 1),
         (b"a.example", b"x", b"", 1),
@@ -128,7 +130,7 @@ def test_one_connection() -> None:
 
 def test_long_header() -> None:
     """It is told, and not kept with the connection."""
-    line, client = JsonLine(Redactor(), "id-", wall), Client()
+    line, client = JsonLine(Redactor(), "id-", wall).write, Client()
     for agent in (b"a" * 2040, b"b" * 2040):
         record, request = asked(fields=((b"User-Agent", agent),))
         assert json.loads(line(record, request, client, 12.0))["user_agent"] == agent.decode()
@@ -139,7 +141,7 @@ def test_long_header() -> None:
 
 def test_time() -> None:
     """Second by second, and where the clock was set back."""
-    line = JsonLine(Redactor(), "id-", wall)
+    line = JsonLine(Redactor(), "id-", wall).write
     times = [json.loads(line(*asked(), Client(), now))["time"][17:] for now in (12.0, 12.625, 12.75, 14.0, 11.0)]
     assert times == ["00.250Z", "00.875Z", "01.000Z", "02.250Z", "59.250Z"]
 
@@ -172,7 +174,7 @@ def test_combined() -> None:
 
 def test_combined_within_a_second() -> None:
     """The time is written out once a second."""
-    line = CombinedLine(Redactor(), wall)
+    line = CombinedLine(Redactor(), wall).write
     first, second, third = (line(*asked(), Client(), now) for now in (12.0, 12.5, 13.5))
     assert first == second != third
 
@@ -191,7 +193,7 @@ def test_long_values() -> None:
 def test_nothing_escapes(target: bytes, agent: bytes) -> None:
     """Whatever bytes there are, a line stays one line of ASCII, and its values end where they should."""
     record, request = asked(target, ((b"User-Agent", agent),))
-    line = JsonLine(Redactor(), "", wall)(record, request, Client(), 12.0)
+    line = JsonLine(Redactor(), "", wall).write(record, request, Client(), 12.0)
     assert line.isascii()
     assert line.isprintable()
     json.loads(line)
