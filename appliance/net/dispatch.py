@@ -3,11 +3,13 @@
 Twisted pushes one for each readable or writable descriptor, so that messages of its old logging carry a prefix: two
 calls deep in thread-local storage, and a tenth of a small request's whole cost. What is logged here names its site and
 source itself. Only descriptors that say ``dispatched_directly`` are served this way, by exactly the steps of
-``_doReadOrWrite``; all others, and every event that is not plain readability or writability, go Twisted's way.
+``_doReadOrWrite``; all others, and every event that is not plain writability or plain readability, be it with the
+connection's end behind it, go Twisted's way.
 """
 
 from __future__ import annotations
 
+from select import EPOLLHUP
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
@@ -30,19 +32,19 @@ class _Turn:
         self._reactor = reactor
         self._poll = reactor._poller.poll
         self._selectables = reactor._selectables
-        self._readable = reactor._POLL_IN
+        self._readings = (reactor._POLL_IN, reactor._POLL_IN | EPOLLHUP)
         self._writable = reactor._POLL_OUT
         self._do_read_or_write = reactor._doReadOrWrite
 
     def __call__(self, timeout: float | None) -> None:
         """Wait ``timeout`` seconds at most (None: for ever) and serve what is ready."""
-        get, readable = self._selectables.get, self._readable
+        get, readings = self._selectables.get, self._readings
         wait = -1 if timeout is None else timeout
         for descriptor, event in self._poll(wait, len(self._selectables)):
             selectable = get(descriptor)
             if selectable is None:  # lost through an event before this one
                 continue
-            if event == readable and getattr(selectable, "dispatched_directly", False):
+            if event in readings and getattr(selectable, "dispatched_directly", False):
                 try:
                     why = selectable.doRead()
                 except Exception as error:

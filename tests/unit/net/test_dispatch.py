@@ -13,7 +13,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from appliance.net.dispatch import dispatch_directly
-from appliance.net.immediate import ImmediatePort
+from appliance.net.immediate import ImmediatePort, ImmediateServer
 
 
 class Echo(Protocol):
@@ -91,6 +91,23 @@ def test_the_end_of_a_connection_is_told(served: Served) -> None:
     served.client.close()
     served.turn()
     assert Echo.lost is not None
+
+
+def test_what_came_before_the_end_is_delivered(served: Served) -> None:
+    """An event that tells of data and of the end of both halves is a read first, without a logging context, too."""
+    served.turn()
+    served.client.sendall(b"last words")
+    (transport,) = [each for each in served.reactor.getReaders() if isinstance(each, ImmediateServer)]
+    served.client.shutdown(socket.SHUT_WR)
+    transport.socket.shutdown(socket.SHUT_WR)
+    contexts: list[object] = []
+    transport.write = lambda data: None  # type: ignore[method-assign]
+    transport.logPrefix = lambda: contexts.append(1) or ""  # type: ignore[func-returns-value,method-assign]
+    served.turn()
+    assert Echo.lost is None
+    served.turn()
+    assert Echo.lost is not None
+    assert not contexts
 
 
 def test_a_full_socket_is_written_to_when_it_has_room(served: Served) -> None:
