@@ -11,13 +11,11 @@ from appliance.errors import ApplianceError
 from appliance.ops.commands.running import ORDER_PATIENCE
 from appliance.ops.commands.terminal import (
     FAILED,
-    NOT_RUNNING,
     OK,
     Commands,
     add_command,
     add_json,
     add_target,
-    complain,
     print_json,
     target,
 )
@@ -72,17 +70,14 @@ def rehearse(options: argparse.Namespace) -> int:
     With --staging then from the CA's staging directory, which comes from outside and so proves DNS and firewalls too.
     """
     folder = target(options).state_dir
-    try:
-        names = [options.name] if options.name else [site["site"] for site in ask(folder, "status")["sites"]]
-    except ApplianceError as error:
-        return complain(options, error, NOT_RUNNING if isinstance(error, NotRunningError) else FAILED)
+    names = [options.name] if options.name else [site["site"] for site in ask(folder, "status")["sites"]]
     results: list[dict[str, Any]] = []
     for name in names:
         flags = {"staging": options.staging, "only_staging": options.only_staging}
         try:
             results.append(act(folder, "rehearse", ORDER_PATIENCE, site=name, **flags))
-        except NotRunningError as error:
-            return complain(options, error, NOT_RUNNING)
+        except NotRunningError:
+            raise
         except ApplianceError as error:
             results.append({"site": name, "error": str(error)})
     if options.json:
@@ -107,13 +102,7 @@ def account(options: argparse.Namespace) -> int:
 
 
 def _tell(options: argparse.Namespace, command: str, **arguments: object) -> int:
-    folder = target(options).state_dir
-    try:
-        answer = act(folder, command, ORDER_PATIENCE, **arguments)
-    except NotRunningError as error:
-        return complain(options, error, NOT_RUNNING)
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
+    answer = act(target(options).state_dir, command, ORDER_PATIENCE, **arguments)
     if options.json:
         print_json(answer)
     elif command == "revoke":

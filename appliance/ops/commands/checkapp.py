@@ -10,7 +10,7 @@ from attrs import asdict
 from appliance.config import Timeouts
 from appliance.config.reading import values
 from appliance.config.reading.schema import Document, Place, Refused
-from appliance.errors import ApplianceError, UpstreamError
+from appliance.errors import ApplianceError
 from appliance.ops.commands.terminal import (
     BAD_CONFIGURATION,
     FAILED,
@@ -66,11 +66,7 @@ def check_app(options: argparse.Namespace) -> int:
         question = _question(options)
     except Refused as error:
         return complain(options, ApplianceError(f"check-app: {error}"), BAD_CONFIGURATION)
-    try:
-        observed = observe(question)
-    except UpstreamError as error:
-        return complain(options, error, FAILED)
-    findings = examine(observed, Timeouts().upstream_idle)
+    findings = examine(observe(question), Timeouts().upstream_idle)
     if options.json:
         print_json({"findings": [asdict(finding) for finding in findings]})
     else:

@@ -12,7 +12,7 @@ from attrs import asdict
 from appliance import __version__
 from appliance.config import NO_SITE, Site
 from appliance.config.file import DEFAULT_FILE, load
-from appliance.errors import ConfigurationError
+from appliance.errors import ApplianceError, ConfigurationError
 from appliance.ops.commands import (
     authorities,
     checkapp,
@@ -32,11 +32,14 @@ from appliance.ops.commands.terminal import (
     BAD_CONFIGURATION,
     EXIT_STATUS,
     FAILED,
+    NOT_RUNNING,
     OK,
     add_command,
     add_json,
+    complain,
     print_json,
 )
+from appliance.ops.control.client import NotRunningError
 
 EXAMPLES = f"""\
 examples:
@@ -60,7 +63,10 @@ The service itself is run by twist:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand and return the exit status; argparse itself exits with 2 on arguments it cannot read."""
+    """Run one subcommand and return the exit status; argparse itself exits with 2 on arguments it cannot read.
+
+    What subcommands raise is told here, so each has only what it can do about an error.
+    """
     options = parser().parse_args(arguments)
     try:
         status: int = options.command(options)
@@ -71,6 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(error, file=sys.stderr)
         return BAD_CONFIGURATION
+    except NotRunningError as error:
+        return complain(options, error, NOT_RUNNING)
+    except ApplianceError as error:
+        return complain(options, error, FAILED)
     except KeyboardInterrupt:
         return FAILED
     return status

@@ -7,7 +7,7 @@ import sys
 from getpass import getpass
 
 from appliance.errors import ApplianceError
-from appliance.ops.commands.terminal import FAILED, OK, Commands, add_command, complain
+from appliance.ops.commands.terminal import OK, Commands, add_command
 from appliance.passwords import hash_password
 
 
@@ -28,12 +28,9 @@ def hash_one(options: argparse.Namespace) -> int:
 
     It belongs among the users of [site.basic_auth], in single quotes: users = {anna = '$argon2id$…'}.
     """
-    try:
-        password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-        if not password:
-            raise ApplianceError("an empty password is none")
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
+    password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise ApplianceError("an empty password is none")
     print(hash_password(password.encode("utf-8")))
     return OK
 

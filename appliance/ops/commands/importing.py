@@ -19,7 +19,6 @@ from appliance.ops.commands.terminal import (
     add_command,
     add_json,
     add_target,
-    complain,
     print_json,
     target,
 )
@@ -71,11 +70,8 @@ def import_acmesh(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace, read: Callable[[Path], Found]) -> int:
     told = target(options)
-    try:
-        found = read(options.folder.expanduser())
-        taken = [] if options.dry_run else _take(options, told, found)
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
+    found = read(options.folder.expanduser())
+    taken = [] if options.dry_run else _take(options, told, found)
     hints = [*found.hints, *_what_next(told, found)]
     if options.json:
         print_json({"taken": [asdict(each) for each in taken], "hints": hints, "complaints": found.complaints})

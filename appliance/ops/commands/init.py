@@ -21,7 +21,6 @@ from appliance.ops.commands import firstconfig
 from appliance.ops.commands.firstconfig import Answers
 from appliance.ops.commands.terminal import (
     BAD_CONFIGURATION,
-    FAILED,
     OK,
     Commands,
     add_command,
@@ -83,20 +82,16 @@ def init(options: argparse.Namespace) -> int:
     already is left alone without --force, unless it names no site.
     """
     replace = options.force or _names_no_site(options.config)
+    if options.config.exists() and not replace:
+        raise firstconfig.in_the_way(options.config)
     try:
-        if options.config.exists() and not replace:
-            raise firstconfig.in_the_way(options.config)
         resolver = make_resolver(options.resolver)
-        answers = _ask_all(options)
-        configuration = _configuration(answers)
-        findings = [] if options.no_check else _look(configuration, resolver, options.json)
-        kept = firstconfig.write(options.config.absolute(), firstconfig.text(answers), replace)
-    except ConfigurationError:
-        raise
     except ValueError as error:
         return complain(options, ApplianceError(f"--resolver: {error}"), BAD_CONFIGURATION)
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
+    answers = _ask_all(options)
+    configuration = _configuration(answers)
+    findings = [] if options.no_check else _look(configuration, resolver, options.json)
+    kept = firstconfig.write(options.config.absolute(), firstconfig.text(answers), replace)
     steps = _next(options.config, _runs(configuration.state_dir))
     if options.json:
         print_json(

@@ -11,14 +11,12 @@ from appliance.acme.decision import Stock, choose
 from appliance.clock import utc_now
 from appliance.errors import ApplianceError, StoreError
 from appliance.ops.commands.terminal import (
-    FAILED,
     OK,
     Commands,
     Target,
     add_command,
     add_json,
     add_target,
-    complain,
     print_json,
     target,
 )
@@ -60,14 +58,11 @@ def add(commands: Commands) -> None:
 def export_certificate(options: argparse.Namespace) -> int:
     """Copy the newest certificate for a name, its chain and its key to a folder, for another program to read."""
     told = target(options)
-    try:
-        stored = offline.read(told.state_dir).certificates
-        certificate = choose((options.name,), Stock(stored.values()), utc_now())
-        if certificate is None:
-            raise StoreError(f"no valid certificate for {options.name} is kept in {told.state_dir}")
-        export(certificate, options.to, options.group)
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
+    stored = offline.read(told.state_dir).certificates
+    certificate = choose((options.name,), Stock(stored.values()), utc_now())
+    if certificate is None:
+        raise StoreError(f"no valid certificate for {options.name} is kept in {told.state_dir}")
+    export(certificate, options.to, options.group)
     files = [str(options.to / name) for name in (KEY, CHAIN, COMBINED)]
     if options.json:
         print_json({"files": files, "serial": f"{certificate.serial:x}"})
@@ -83,17 +78,14 @@ def forget(options: argparse.Namespace) -> int:
     certificate stays valid wherever else it is; appliance revoke, before the removal, ends it.
     """
     told = target(options)
-    try:
-        atomicfile.check_name(options.name)
-        _check_gone(told, options.name)
-        files = [path for path in _files_of(told.state_dir, options.name) if path.exists()]
-        if not files:
-            raise StoreError(f"nothing is kept for {options.name} in {told.state_dir}")
-        if options.yes:
-            for path in files:
-                _delete(path)
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
+    atomicfile.check_name(options.name)
+    _check_gone(told, options.name)
+    files = [path for path in _files_of(told.state_dir, options.name) if path.exists()]
+    if not files:
+        raise StoreError(f"nothing is kept for {options.name} in {told.state_dir}")
+    if options.yes:
+        for path in files:
+            _delete(path)
     if options.json:
         print_json({"deleted": options.yes, "files": [str(path) for path in files]})
     else:

@@ -10,17 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from appliance.errors import ApplianceError
 from appliance.ops.commands.running import current_status
 from appliance.ops.commands.terminal import (
-    FAILED,
     NOT_RUNNING,
     OK,
     Commands,
     add_command,
     add_json,
     add_target,
-    complain,
     console,
     print_json,
     target,
@@ -80,12 +77,9 @@ def _show(
     choose: Callable[[Document], Document],
     show: Callable[[Document, Console], None],
 ) -> int:
-    try:
-        found = current_status(target(options))
-        if options.name is not None:
-            found = {**found, "sites": [table.one(found, options.name)]}
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
+    found = current_status(target(options))
+    if options.name is not None:
+        found = {**found, "sites": [table.one(found, options.name)]}
     if options.json:
         print_json({"version": found["version"], "running": found["running"], "now": found["now"], **choose(found)})
     else:

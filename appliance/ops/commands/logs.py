@@ -85,12 +85,9 @@ def logs(options: argparse.Namespace) -> int:
     if told.configuration is None:
         error = ApplianceError("only the configuration says where the logs are: name it with --config")
         return complain(options, error, BAD_CONFIGURATION)
-    try:
-        site = _site(told, options.site)
-        access = None if options.service else _found(_access, options, told.configuration)
-        service = None if options.access else _found(_service, options, told.configuration, site)
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
+    site = _site(told, options.site)
+    access = None if options.service else _found(_access, options, told.configuration)
+    service = None if options.access else _found(_service, options, told.configuration, site)
     if access is None and service is None:
         return FAILED
     return _run(options, access, service, site)
@@ -174,7 +171,7 @@ def _run(options: argparse.Namespace, access: Path | None, service: list[str] | 
     except KeyboardInterrupt:
         return OK
     except OSError as error:
-        return complain(options, ApplianceError(f"{error.filename or access}: {error.strerror}"), FAILED)
+        raise ApplianceError(f"{error.filename or access}: {error.strerror}") from error
     finally:
         if journal is not None and journal.poll() is None:
             journal.terminate()

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from appliance.errors import ApplianceError
 from appliance.ops.commands.terminal import (
-    FAILED,
-    NOT_RUNNING,
     OK,
     Commands,
     add_command,
     add_json,
     add_target,
-    complain,
     print_json,
     target,
 )
-from appliance.ops.control.client import NotRunningError, act
+from appliance.ops.control.client import act
 
 
 def add(commands: Commands) -> None:
@@ -40,12 +36,7 @@ def switch(options: argparse.Namespace) -> int:
 
     The switch stays as it was put when the service is restarted. Challenges of CAs go on being answered.
     """
-    try:
-        answer = act(target(options).state_dir, "maintenance", site=options.name, on=options.state == "on")
-    except NotRunningError as error:
-        return complain(options, error, NOT_RUNNING)
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
+    answer = act(target(options).state_dir, "maintenance", site=options.name, on=options.state == "on")
     if options.json:
         print_json(answer)
     elif answer["maintenance"]:

@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 
 from appliance.config.file import DEFAULT_FILE, state_dir_of
-from appliance.errors import ApplianceError, ConfigurationError
+from appliance.errors import ConfigurationError
 from appliance.ops.commands.terminal import (
     BAD_CONFIGURATION,
-    FAILED,
-    NOT_RUNNING,
     OK,
     Commands,
     add_command,
@@ -57,14 +55,13 @@ def reload(options: argparse.Namespace) -> int:
     try:
         answer = act(folder, "reload", PATIENCE)
     except NotRunningError as error:
-        return complain(options, mistakes or error, BAD_CONFIGURATION if mistakes is not None else NOT_RUNNING)
+        raise mistakes or error from None
     except CommandFailedError as error:
-        status = BAD_CONFIGURATION if error.status == MISTAKES else FAILED
-        if not options.json and status == FAILED:
+        if error.status == MISTAKES:
+            return complain(options, error, BAD_CONFIGURATION)
+        if not options.json:
             print("not reloaded:", file=sys.stderr, end=" ")
-        return complain(options, error, status)
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
+        raise
     if options.json:
         print_json(answer)
     else:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from appliance.clock import utc_now
-from appliance.errors import ApplianceError
 from appliance.ops.alarm.concern import concern
 from appliance.ops.commands import following
 from appliance.ops.commands.terminal import (
@@ -20,7 +19,6 @@ from appliance.ops.commands.terminal import (
     add_command,
     add_json,
     add_target,
-    complain,
     console,
     print_json,
     target,
@@ -86,12 +84,9 @@ def status(options: argparse.Namespace) -> int:
         found = current_status(told)
         return found if options.name is None else {**found, "sites": [table.one(found, options.name)]}
 
-    try:
-        if options.watch and not options.json:
-            return _watch(look)
-        found = look()
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
+    if options.watch and not options.json:
+        return _watch(look)
+    found = look()
     if options.json:
         print_json(found)
     elif options.name is not None:
@@ -161,10 +156,6 @@ def _act_on_site(options: argparse.Namespace, command: str, **arguments: object)
 
     try:
         answer = call() if options.json else following.act_and_tell(folder, options.name, call)
-    except NotRunningError as error:
-        return complain(options, error, NOT_RUNNING)
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
     except KeyboardInterrupt:
         print(f"{options.name}: goes on in the service; see: appliance status {options.name}", file=sys.stderr)
         return FAILED

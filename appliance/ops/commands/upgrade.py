@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from appliance.errors import ApplianceError
 from appliance.ops.commands.terminal import (
-    FAILED,
-    NOT_RUNNING,
     OK,
     Commands,
     add_command,
     add_json,
     add_target,
-    complain,
     print_json,
     target,
 )
-from appliance.ops.control.client import NotRunningError, act
+from appliance.ops.control.client import act
 
 _PATIENCE = 400.0
 """Seconds; the service itself gives up sooner."""
@@ -43,13 +39,7 @@ def upgrade(options: argparse.Namespace) -> int:
     on in it. If the new one cannot serve, the old one goes on, and this says why. Settings that a reload cannot
     apply are applied, too.
     """
-    folder = target(options).state_dir
-    try:
-        answer = act(folder, "upgrade", _PATIENCE)
-    except NotRunningError as error:
-        return complain(options, error, NOT_RUNNING)
-    except ApplianceError as error:
-        return complain(options, error, FAILED)
+    answer = act(target(options).state_dir, "upgrade", _PATIENCE)
     if options.json:
         print_json(answer)
     else:

@@ -92,6 +92,15 @@ def test_as_json_and_without_a_service(tmp_path: Path, capsys: Said) -> None:
     assert "two.test is no site here; the sites are one.test" in capsys.readouterr().err
 
 
+def test_a_configuration_with_mistakes(tmp_path: Path, capsys: Said) -> None:
+    """Has the exit status that it has everywhere."""
+    file = tmp_path / "appliance.toml"
+    file.write_text("[[[")
+    for command in ("sites", "certs"):
+        assert main([command, "--config", str(file)]) == 2
+        assert "is not TOML" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(None, ""), (0.0004, "0 ms"), (0.25, "250 ms"), (2.5, "2.50 s")])
 def test_durations(seconds: float | None, words: str) -> None:
     """As people read them."""
