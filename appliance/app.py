@@ -22,9 +22,11 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[import-untyped]
 
+from appliance.acme.challenges import PendingChallenges
 from appliance.acme.issuers import Authorities, Issuers
 from appliance.acme.lookup import Lookup, own_addresses
 from appliance.acme.renewal import RenewalService
+from appliance.acme.tlsalpn import TlsAlpnChallenges
 from appliance.clock import utc_now
 from appliance.config import Configuration
 from appliance.config.difference import Difference
@@ -48,9 +50,8 @@ from appliance.workers.messages import Message, ReopenLogs
 from appliance.workers.shared import (
     Presented,
     SharedCertificates,
-    SharedChallenges,
     SharedMaintenance,
-    SharedTlsChallenges,
+    SharedResponder,
 )
 
 _log = Logger()
@@ -227,8 +228,8 @@ def build(
 
     crew = Crew(reactor, configuration.workers - 1, workers)
     presented = Presented(crew.tell)
-    challenges = SharedChallenges(presented)
-    tls_challenges = SharedTlsChallenges(now, presented)
+    challenges, tls_challenges = PendingChallenges(), TlsAlpnChallenges(now)
+    http_01, tls_alpn_01 = (SharedResponder(own, presented) for own in (challenges, tls_challenges))
     certificates = SharedCertificates(crew.tell, tls_challenges, protocols(configuration.listen))
     plane = DataPlane(
         reactor,
@@ -244,8 +245,8 @@ def build(
     maintenance = Maintenance(SharedMaintenance(plane.assembly, crew.tell), configuration.state_dir, defer)
     maintenance.load()
     store = store or CertificateStore(configuration.state_dir / "certificates", defer, now=now)
-    operating = Operating(reactor, configuration, now, certificates, challenges, store, defer, crew.in_step)
-    issuers = Issuers(reactor, configuration.state_dir, [*responders, challenges, tls_challenges], now, defer)
+    operating = Operating(reactor, configuration, now, certificates, http_01, store, defer, crew.in_step)
+    issuers = Issuers(reactor, configuration.state_dir, [*responders, http_01, tls_alpn_01], now, defer)
     authorities = issuers.prepare(configuration)
     issuers.apply(authorities)
     renewal = _renewal(reactor, configuration, operating.installer, authorities, store, defer, now)

@@ -11,9 +11,8 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
-from txacme.interfaces import ICertificateStore  # type: ignore[import-untyped]
+from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[import-untyped]
 
-from appliance.acme.challenges import PendingChallenges
 from appliance.acme.issuers import Issuers
 from appliance.config import Configuration
 from appliance.errors import ApplianceError
@@ -50,7 +49,7 @@ class Operating(MultiService):
         configuration: Configuration,
         now: Callable[[], datetime],
         certificates: SniMap,
-        challenges: PendingChallenges,
+        http_01: IResponder,
         store: ICertificateStore,
         defer: Defer,
         in_step: Callable[[], Awaitable[object]] | None = None,
@@ -62,8 +61,8 @@ class Operating(MultiService):
         self._sites = {site.name: site for site in configuration.sites}
         self._now = now
         self._defer = defer
-        self._challenges = challenges
-        self._probes = Probes(reactor, challenges)
+        self._http_01 = http_01
+        self._probes = Probes(reactor, http_01)
         self._listeners: Callable[[], Sequence[Listener]] = tuple
         self._upstreams: Callable[[], Mapping[tuple[str, str], Upstream]] = dict
         self._traffic: Traffic | None = None
@@ -127,7 +126,7 @@ class Operating(MultiService):
             self._reactor,
             lambda: self._configuration,
             self._now,
-            self._challenges,
+            self._http_01,
             self._defer,
             issuers.make,
             lambda: self._open(http()),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
+from txacme.interfaces import IResponder  # type: ignore[import-untyped]
+from zope.interface import implementer
 
 from appliance.acme.challenges import ChallengeResponse, PendingChallenges, PresentedChallenge
 from appliance.acme.tlsalpn import TlsAlpnChallenges
@@ -74,50 +75,31 @@ class Presented:
         return list(self._presented)
 
 
-class SharedChallenges(PendingChallenges):
-    """HTTP-01: a CA may ask any process, so it is not told to look before all know the answer."""
+@implementer(IResponder)
+class SharedResponder:
+    """Presents by ``own`` and in the workers. A CA may ask any process, so it is told to look when all know."""
 
-    __slots__ = ("_presented",)
-
-    def __init__(self, presented: Presented) -> None:
-        super().__init__()
+    def __init__(self, own: PendingChallenges | TlsAlpnChallenges, presented: Presented) -> None:
+        self.challenge_type = own.challenge_type
+        self._own = own
         self._presented = presented
 
     def start_responding(
         self, server_name: str, challenge: PresentedChallenge, response: ChallengeResponse
     ) -> Deferred[None]:
-        """See PendingChallenges."""
-        super().start_responding(server_name, challenge, response)
-        return self._presented.present(_message(self.challenge_type, server_name, challenge, response))
+        """See IResponder. Raises AcmeError as ``own`` does."""
+        self._own.start_responding(server_name, challenge, response)
+        return self._presented.present(self._message(server_name, challenge, response))
 
     def stop_responding(
         self, server_name: str, challenge: PresentedChallenge, response: ChallengeResponse
     ) -> Deferred[None]:
-        """See PendingChallenges."""
-        super().stop_responding(server_name, challenge, response)
-        return self._presented.withdraw(_message(self.challenge_type, server_name, challenge, response))
+        """See IResponder."""
+        self._own.stop_responding(server_name, challenge, response)
+        return self._presented.withdraw(self._message(server_name, challenge, response))
 
-
-class SharedTlsChallenges(TlsAlpnChallenges):
-    """The same for TLS-ALPN-01."""
-
-    def __init__(self, now: Callable[[], datetime], presented: Presented) -> None:
-        super().__init__(now)
-        self._presented = presented
-
-    def start_responding(
-        self, server_name: str, challenge: PresentedChallenge, response: ChallengeResponse
-    ) -> Deferred[None]:
-        """See TlsAlpnChallenges."""
-        super().start_responding(server_name, challenge, response)
-        return self._presented.present(_message(self.challenge_type, server_name, challenge, response))
-
-    def stop_responding(
-        self, server_name: str, challenge: PresentedChallenge, response: ChallengeResponse
-    ) -> Deferred[None]:
-        """See TlsAlpnChallenges."""
-        super().stop_responding(server_name, challenge, response)
-        return self._presented.withdraw(_message(self.challenge_type, server_name, challenge, response))
+    def _message(self, name: str, challenge: PresentedChallenge, response: ChallengeResponse) -> Present:
+        return Present(self.challenge_type, name, challenge.encode("token"), response.key_authorization)
 
 
 class SharedMaintenance:
@@ -136,7 +118,3 @@ class SharedMaintenance:
         """See Closing."""
         self._own.close(closed)
         self._tell(lambda: messages.Close(closed))
-
-
-def _message(kind: str, name: str, challenge: PresentedChallenge, response: ChallengeResponse) -> Present:
-    return Present(kind, name, challenge.encode("token"), response.key_authorization)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 
 from twisted.internet.interfaces import IReactorTime
+from txacme.interfaces import IResponder  # type: ignore[import-untyped]
 
-from appliance.acme.challenges import WELL_KNOWN, ChallengeResponse, PendingChallenges, PresentedChallenge
+from appliance.acme.challenges import WELL_KNOWN, ChallengeResponse, PresentedChallenge
 from appliance.errors import ApplianceError
 from appliance.ops.status.document import Document
 
@@ -18,9 +19,9 @@ AT_ONCE = 16
 class Probes:
     """Presents tokens and forgets them by itself."""
 
-    def __init__(self, clock: IReactorTime, challenges: PendingChallenges) -> None:
+    def __init__(self, clock: IReactorTime, http_01: IResponder) -> None:
         self._clock = clock
-        self._challenges = challenges
+        self._http_01 = http_01
         self._presented = 0
 
     def present(self) -> Document:
@@ -29,11 +30,11 @@ class Probes:
             raise ApplianceError(f"{AT_ONCE} probes are being presented already; try again in a minute")
         challenge = PresentedChallenge("http-01", f"appliance-doctor-{secrets.token_urlsafe(16)}")
         response = ChallengeResponse(f"{challenge.token}.{secrets.token_urlsafe(16)}")
-        self._challenges.start_responding("", challenge, response)
+        self._http_01.start_responding("", challenge, response)
         self._presented += 1
         self._clock.callLater(LIFETIME, self._withdraw, challenge, response)
         return {"path": WELL_KNOWN + challenge.token, "answer": response.key_authorization, "seconds": LIFETIME}
 
     def _withdraw(self, challenge: PresentedChallenge, response: ChallengeResponse) -> None:
         self._presented -= 1
-        self._challenges.stop_responding("", challenge, response)
+        self._http_01.stop_responding("", challenge, response)

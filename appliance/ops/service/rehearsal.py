@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.interfaces import IListeningPort
+from txacme.interfaces import IResponder  # type: ignore[import-untyped]
 
-from appliance.acme.challenges import PendingChallenges
 from appliance.acme.issuer import Issuer
 from appliance.ca.memory import MemoryAgent
 from appliance.ca.policy import Policy
@@ -44,7 +44,7 @@ class Rehearsal:
         reactor: Any,
         settings: Callable[[], Configuration],
         now: Callable[[], datetime],
-        challenges: PendingChallenges,
+        http_01: IResponder,
         defer: Defer,
         make_issuer: MakeIssuer,
         http_ports: Callable[[], Sequence[IListeningPort]],
@@ -53,7 +53,7 @@ class Rehearsal:
         self._reactor = reactor
         self._settings = settings
         self._now = now
-        self._challenges = challenges
+        self._http_01 = http_01
         self._defer = defer
         self._make_issuer = make_issuer
         self._http_ports = http_ports
@@ -77,7 +77,7 @@ class Rehearsal:
         folder = Path(await self._defer(lambda: tempfile.mkdtemp(prefix="appliance-rehearsal-")))
         try:
             agent = MemoryAgent(ca)
-            issuer = Issuer(self._reactor, agent, acme, folder, [self._challenges], now=self._now, defer=self._defer)
+            issuer = Issuer(self._reactor, agent, acme, folder, [self._http_01], now=self._now, defer=self._defer)
             return self._checked(await issuer.issue(names), names)
         finally:
             await self._defer(lambda: shutil.rmtree(folder, ignore_errors=True))

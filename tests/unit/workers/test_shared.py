@@ -7,19 +7,14 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 
 from appliance.acme.challenges import ChallengeResponse, PendingChallenges, PresentedChallenge
+from appliance.acme.tlsalpn import TlsAlpnChallenges
 from appliance.clock import utc_now
 from appliance.config import Site
 from appliance.tls.certificate import Certificate
 from appliance.tls.context import HTTP_1_1
 from appliance.workers import messages
 from appliance.workers.messages import Message, Present
-from appliance.workers.shared import (
-    Presented,
-    SharedCertificates,
-    SharedChallenges,
-    SharedMaintenance,
-    SharedTlsChallenges,
-)
+from appliance.workers.shared import Presented, SharedCertificates, SharedMaintenance, SharedResponder
 from tests.support.certificates import make_certificate
 
 
@@ -39,7 +34,7 @@ class Told:
 def test_certificates() -> None:
     """A swap is told whole; those who come later get what is served by then."""
     told = Told()
-    shared = SharedCertificates(told, SharedTlsChallenges(utc_now, Presented(told)), (HTTP_1_1,))
+    shared = SharedCertificates(told, TlsAlpnChallenges(utc_now), (HTTP_1_1,))
     first, second = make_certificate(["one.test", "www.one.test"]), make_certificate(["two.test"])
     shared.swap("one.test", ["one.test"], first)
     shared.swap("two.test", ["two.test"], second)
@@ -60,9 +55,10 @@ def test_challenges() -> None:
     """The CA is not told to look before all know; one that two orders present stays until the second is done."""
     told = Told()
     presented = Presented(told)
-    http, tls = SharedChallenges(presented), SharedTlsChallenges(utc_now, presented)
     response = ChallengeResponse("token.answer")
-    for responder in (http, tls):
+    own: PendingChallenges | TlsAlpnChallenges
+    for own in (PendingChallenges(), TlsAlpnChallenges(utc_now)):
+        responder = SharedResponder(own, presented)
         challenge = PresentedChallenge(responder.challenge_type, "token")
         message = Present(responder.challenge_type, "one.test", "token", "token.answer")
         ready: list[None] = []
@@ -71,7 +67,7 @@ def test_challenges() -> None:
         assert ready == []
         told.done[-1].callback(None)
         assert ready == [None]
-        assert len(responder) == 1
+        assert len(own) == 1
         responder.start_responding("one.test", challenge, response)
         assert presented.all() == [message, message]
         responder.stop_responding("one.test", challenge, response)
@@ -80,8 +76,7 @@ def test_challenges() -> None:
         responder.stop_responding("one.test", challenge, response)
         assert told.messages[-1] == messages.Withdraw(message)
         assert presented.all() == []
-        assert len(responder) == 0
-    assert isinstance(http, PendingChallenges)
+        assert len(own) == 0
 
 
 def test_maintenance() -> None:
