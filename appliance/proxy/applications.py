@@ -20,7 +20,6 @@ from appliance.errors import ApplianceError
 from appliance.http.errorpages import Identify
 from appliance.net.deadlines import Deadlines
 from appliance.net.turn import Turn
-from appliance.proxy.dial import UpstreamTls
 from appliance.proxy.healthcheck import HealthChecks
 from appliance.proxy.hostnames import HostNames
 from appliance.proxy.http2pool import Http2Pool
@@ -131,27 +130,10 @@ class Applications(MultiService):
             raise ApplianceError(f"{name}: upstream_ca_file {route.backend.ca_file} is of no use: {error}") from error
 
     def _pool(self, address: UpstreamAddress, backend: Backend) -> Pool:
+        common = self._reactor, address, self._deadlines, self._timeouts, backend
         if address.http2 or backend.http2:
-            return Http2Pool(
-                self._reactor,
-                address,
-                self._deadlines,
-                self._timeouts,
-                names=self._names,
-                tls=UpstreamTls(address.host, backend.ca_file, http2=True) if address.tls else None,
-                max_connections=backend.max_connections,
-                turns=self._turns,
-            )
-        return Pool(
-            self._reactor,
-            address,
-            self._deadlines,
-            self._timeouts,
-            names=self._names,
-            tls=UpstreamTls(address.host, backend.ca_file) if address.tls else None,
-            send_proxy=backend.send_proxy,
-            max_connections=backend.max_connections,
-        )
+            return Http2Pool(*common, names=self._names, turns=self._turns)
+        return Pool(*common, names=self._names)
 
     def _checks(self, site: Site, check: HealthCheck | None, upstream: Upstream) -> Iterator[HealthChecks]:
         if check is not None:

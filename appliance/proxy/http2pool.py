@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from appliance.config import Timeouts, UpstreamAddress
+from appliance.config import Backend, Timeouts, UpstreamAddress
 from appliance.errors import UpstreamError
 from appliance.http.http2client import STREAMS
 from appliance.net import proxyprotocol
 from appliance.net.deadlines import Deadlines
 from appliance.net.turn import Turn
-from appliance.proxy.dial import Dial, UpstreamTls
+from appliance.proxy.dial import Dial
 from appliance.proxy.hostnames import HostNames
 from appliance.proxy.http2call import Call
 from appliance.proxy.http2link import Link
@@ -24,20 +24,20 @@ class Http2Pool(Pool):
     What is checked and what is counted as busy are calls; what is bounded by ``max_connections`` are connections.
     """
 
+    http2 = True
+
     def __init__(
         self,
         reactor: Any,
         address: UpstreamAddress,
         deadlines: Deadlines,
         timeouts: Timeouts,
+        backend: Backend,
         *,
         names: HostNames | None = None,
-        tls: UpstreamTls | None = None,
-        max_connections: int | None = None,
         turns: Turn | None = None,
     ) -> None:
-        tls = tls or (UpstreamTls(address.host, None, http2=True) if address.tls else None)
-        super().__init__(reactor, address, deadlines, timeouts, names=names, tls=tls, max_connections=max_connections)
+        super().__init__(reactor, address, deadlines, timeouts, backend, names=names)
         self.turns = turns or Turn(reactor)
         self._links: list[Link] = []
         """Those that take calls."""

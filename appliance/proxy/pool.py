@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.error import ConnectBindError
 from twisted.python.failure import Failure
 
-from appliance.config import Timeouts, UpstreamAddress
+from appliance.config import Backend, Timeouts, UpstreamAddress
 from appliance.errors import UpstreamError
 from appliance.net import proxyprotocol
 from appliance.net.deadlines import Deadlines
@@ -26,34 +26,38 @@ DIALS_AT_ONCE = 64
 class Pool:
     """Owner of all connections to one address. The one used last is used next, so that a lull lets the others end."""
 
+    http2 = False
+    """Whether TLS offers that by ALPN, or HTTP/1.1."""
+
     def __init__(
         self,
         reactor: Any,
         address: UpstreamAddress,
         deadlines: Deadlines,
         timeouts: Timeouts,
+        backend: Backend,
         *,
         names: HostNames | None = None,
-        tls: UpstreamTls | None = None,
-        send_proxy: str | None = None,
-        max_connections: int | None = None,
     ) -> None:
-        """``send_proxy`` is a version of the PROXY protocol: each connection is then about one client's one request."""
+        """With ``backend.send_proxy`` each connection is about one client's one request.
+
+        Raises OSError or ValueError over ``backend.ca_file``.
+        """
         self.reactor = reactor
         self.address = address
         self.name = str(address)
         self.deadlines = deadlines
         self.timeouts = timeouts
         self.names = names or HostNames(reactor)
-        self.tls = tls or (UpstreamTls(address.host, None) if address.tls else None)
+        self.tls = UpstreamTls(address.host, backend.ca_file, http2=self.http2) if address.tls else None
         self.dialling = 0
         """How many connections are being opened."""
         self.freed: Callable[[Carrier | None], None] | None = None
         """While somebody wants to know: called when a connection came back, was closed (with it) or dialled (None)."""
         self.blamed: Callable[[UpstreamError], None] | None = None
         """Called when a request failed by the upstream's fault."""
-        self._announce = proxyprotocol.WRITERS[send_proxy] if send_proxy else None
-        self._most = max_connections
+        self._announce = proxyprotocol.WRITERS[backend.send_proxy] if backend.send_proxy else None
+        self._most = backend.max_connections
         self._turn = 0
         self._idle: list[UpstreamConnection] = []
         self._all: set[Any] = set()

@@ -61,7 +61,7 @@ def main(port: int, upstream: str) -> None:
     from twisted.internet import reactor as installed
 
     from appliance.clock import make_monotonic
-    from appliance.config import Limits, Timeouts, UpstreamAddress
+    from appliance.config import Backend, Limits, Timeouts, UpstreamAddress
     from appliance.net.deadlines import Deadlines
     from appliance.net.immediate import ImmediatePort
     from appliance.proxy.handler import ProxyHandler
@@ -79,7 +79,7 @@ def main(port: int, upstream: str) -> None:
     else:
         host, _, number = upstream.removeprefix("http://").rpartition(":")
         address = UpstreamAddress(host, int(number))
-    pool = Pool(reactor, address, deadlines, Timeouts())
+    pool = Pool(reactor, address, deadlines, Timeouts(), Backend())
     site = SiteRoutes("example.com", [RouteEntry(b"/", Proxied(Upstream("example.com", [pool])))])
     handler = ProxyHandler(RouteTable({b"example.com": site}), _NoChallenges(), lambda transport: _AnyCertificate())
     limits, timeouts = Limits(), Timeouts()

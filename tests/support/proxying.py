@@ -94,11 +94,8 @@ class Proxy:
     def _pool(self, place: str) -> Pool:
         host, _, port = place.rpartition(":")
         address = UpstreamAddress(path=place) if place.startswith("/") else UpstreamAddress(host, int(port))
-        backend = self.backend
-        bound, send_proxy = backend.max_connections, backend.send_proxy
-        if backend.http2:
-            return Http2Pool(self.network, address, self.deadlines, self.timeouts, max_connections=bound)
-        return Pool(self.network, address, self.deadlines, self.timeouts, max_connections=bound, send_proxy=send_proxy)
+        kind = Http2Pool if self.backend.http2 else Pool
+        return kind(self.network, address, self.deadlines, self.timeouts, self.backend)
 
     @property
     def pool(self) -> Pool:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from appliance import config
 from appliance.config import Timeouts, UpstreamAddress
 from appliance.net.deadlines import Deadlines
-from appliance.proxy.dial import Dial, UpstreamTls
+from appliance.proxy.dial import Dial
 from appliance.proxy.pool import Pool
 from tests.support.backend import Backend
 from tests.support.certificates import Authority, make_certificate
@@ -41,14 +42,15 @@ class Names:
 class Dialling:
     """A pool for one address, and how its dials ended."""
 
-    def __init__(self, turning: Loop, port: int, names: Names, tls: UpstreamTls | None = None) -> None:
+    def __init__(self, turning: Loop, port: int, names: Names, ca_file: Path | None = None) -> None:
         self.turning = turning
         self.ended: list[Any] = []
-        address = UpstreamAddress("app.test", port, tls=tls is not None)
+        address = UpstreamAddress("app.test", port, tls=ca_file is not None)
         self.deadlines = Deadlines(turning.reactor)
         timeouts = Timeouts(connect=0.3)
         stand_in: Any = names
-        self.pool = Pool(turning.reactor, address, self.deadlines, timeouts, names=stand_in, tls=tls)
+        asked = config.Backend(ca_file=ca_file)
+        self.pool = Pool(turning.reactor, address, self.deadlines, timeouts, asked, names=stand_in)
 
     def start(self) -> Dial:
         """A dial, begun."""
@@ -127,7 +129,7 @@ class TestTls:
 
     def dialling(self, turning: Loop, port: int, tmp_path: Path) -> Dialling:
         """By the private CA."""
-        return Dialling(turning, port, Names("127.0.0.1"), UpstreamTls("app.test", tmp_path / "ca.pem"))
+        return Dialling(turning, port, Names("127.0.0.1"), tmp_path / "ca.pem")
 
     def test_proved(self, turning: Loop, tmp_path: Path, authority: Authority) -> None:
         """The connection stands after the handshake, and sees it when its upstream closes."""

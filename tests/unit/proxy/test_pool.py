@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from appliance.config import Timeouts, UpstreamAddress
+from appliance.config import Backend, Timeouts, UpstreamAddress
 from appliance.errors import UpstreamError
 from appliance.net.deadlines import Deadlines
 from appliance.net.proxyprotocol import Connection
@@ -108,7 +108,7 @@ class TestProbe:
     def idle(self, ours: Any) -> tuple[Pool, UpstreamConnection]:
         """A pool with one idle connection over a socket."""
         network = Network()
-        pool = Pool(network, UpstreamAddress("127.0.0.1", 8000), Deadlines(network), Timeouts())
+        pool = Pool(network, UpstreamAddress("127.0.0.1", 8000), Deadlines(network), Timeouts(), Backend())
         connection = UpstreamConnection(pool, pool.deadlines, pool.timeouts)
         network.connect(connection)
         connection.transport.socket = ours

@@ -388,7 +388,8 @@ def test_a_unix_socket_whose_queue_is_full(tmp_path: Path) -> None:
     with loop() as turning, socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen(0)
-        pool = Pool(turning.reactor, UpstreamAddress(path=path), Deadlines(turning.reactor), Timeouts())
+        deadlines = Deadlines(turning.reactor)
+        pool = Pool(turning.reactor, UpstreamAddress(path=path), deadlines, Timeouts(), Backend())
         for _ in range(3):
             pool.dial(lambda connection: ended.append("connected"), lambda error: ended.append(str(error))).start()
         turning.until(lambda: len(ended) == 3, "three ends")
