@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from appliance import __version__
-from appliance.config.file import CONFIGURATION, load
+from appliance.config.file import load
+from appliance.config.reading.configuration import CONFIGURATION
 from appliance.config.reading.schema import key_paths
 from appliance.ops.commands.cli import parser
 
