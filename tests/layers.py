@@ -229,6 +229,8 @@ ADAPTERS = [
     "appliance.ops.metrics.server",
     "appliance.ops.metrics.survey",
     "appliance.ops.observer",
+    "appliance.ops.statuspage.card",
+    "appliance.ops.statuspage.figures",
     "appliance.ops.statuspage.graph",
     "appliance.ops.statuspage.markup",
     "appliance.process.link",

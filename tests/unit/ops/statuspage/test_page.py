@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
-from datetime import timedelta
 from html.parser import HTMLParser
-from typing import Any
 
-import pytest
 from attrs import evolve
 
-from appliance.acme.decision import Action, Step
-from appliance.acme.losses import Loss
 from appliance.acme.progress import Moment
-from appliance.acme.state import Attempt, RenewalState
-from appliance.errors import Problem
 from appliance.ops.metrics.counts import Counts
 from appliance.ops.metrics.traffic import Traffic
-from appliance.ops.status.document import Address, AfterSwap, Document, Extra, document
+from appliance.ops.status.document import Address, AfterSwap, Document, Extra
 from appliance.ops.statuspage.buttons import Button, Outcome
 from appliance.ops.statuspage.markup import page
 from appliance.ops.statuspage.page import PER_PAGE, Offer, Wish, render
 from appliance.ops.statuspage.style import POLICY, STYLE
-from tests.support.certificates import make_certificate
 from tests.support.observed import tallied
 from tests.support.reports import NOW, MadeReport
 from tests.support.statusfigures import figures, look_up
+from tests.support.statuspages import CERTIFICATE, FAILED, GOOD, HOSTILE, shown, told
 from tests.unit.ops.metrics.test_traffic import ended
-
-HOSTILE = '"><script>alert(1)</script>\x1b[2J\u202e'
-CERTIFICATE = make_certificate(["one.test"], not_before=NOW - timedelta(days=30), not_after=NOW + timedelta(days=60))
-EXPIRED = make_certificate(["one.test"], not_before=NOW - timedelta(days=9), not_after=NOW - timedelta(hours=2))
-CAA = Problem("urn:ietf:params:acme:error:caa", f"CAA forbids it {HOSTILE}")
-FAILED = RenewalState(
-    names=("one.test", "www.one.test"),
-    failures=2,
-    problem=f"no certificate {HOSTILE}",
-    document=CAA,
-    losses=(Loss("www.one.test", 1, CAA, NOW + timedelta(hours=1)),),
-    history=(Attempt(NOW, ("one.test",), "ca.test", f"no {HOSTILE}"), Attempt(NOW, ("one.test",), "ca.test", "")),
-    running=True,
-)
-GOOD = MadeReport(names=("one.test",), serving=CERTIFICATE)
 
 
 class Elements(HTMLParser):
@@ -65,28 +42,6 @@ def traffic() -> Traffic:
     counts.requests(tallied([ended("one.test"), ended("one.test", 500, 2.0)] * 200))
     made.look(5.0)
     return made
-
-
-def told(*reports: MadeReport, extra: Extra | None = None, busy: Traffic | None = None) -> Document:
-    """The document as JSON gives it back."""
-    extras = {report.site: extra for report in reports} if extra else None
-    plain = document(
-        reports,
-        NOW,
-        running=True,
-        extras=extras,
-        pid=7,
-        started=(NOW - timedelta(hours=3)).isoformat(),
-        state_dir="/s",
-        traffic=busy.total() if busy else None,
-    )
-    decoded: Document = json.loads(json.dumps(plain))
-    return decoded
-
-
-def shown(status: Document, offer: Offer | None = None, **wish: Any) -> str:
-    """The page."""
-    return page(render(status, offer or Offer(), Wish(**wish))).decode()
 
 
 def everything() -> Document:
@@ -147,41 +102,6 @@ def test_what_is_read_is_the_figure() -> None:
     assert "What to do: " not in html, "the advice stands with the name already"
 
 
-def test_the_cas_advice() -> None:
-    """Where no name has it yet."""
-    state = evolve(FAILED, losses=())
-    assert "What to do: " in shown(told(MadeReport(state=state)))
-
-
-def test_the_life_bar() -> None:
-    """A third over, renewed at the end of it, in percents."""
-    html = shown(told(evolve(GOOD, next_step=Action(Step.WAIT, NOW + timedelta(days=30), "why"))))
-    assert "33.3 % of its life is over; it is renewed at 66.7 %" in html
-    assert 'width="33.3%"' in html
-    gone = shown(told(evolve(GOOD, serving=EXPIRED)))
-    assert 'class="over"' in gone
-    assert "2 h ago" in gone
-
-
-@pytest.mark.parametrize(
-    ("report", "address", "words", "style"),
-    [
-        (GOOD, None, "well", "good"),
-        (MadeReport(), None, "no certificate", "bad"),
-        (MadeReport(state=RenewalState(running=True)), None, "being certified", "warn"),
-        (evolve(GOOD, serving=EXPIRED), None, "certificate expired", "bad"),
-        (evolve(GOOD, alarm="look"), None, "needs a look", "warn"),
-        (GOOD, [Address("/", "http://a", "out", "why")], "application down", "bad"),
-        (GOOD, [Address("/", "http://a", "out", "why"), Address("/", "b", "in")], "an address is down", "warn"),
-    ],
-)
-def test_how_a_site_is(report: MadeReport, address: list[Address] | None, words: str, style: str) -> None:
-    """In a word, and in the title if it is not well."""
-    html = shown(told(report, extra=Extra(address) if address else None))
-    assert f'<span class="badge {style}">{words}</span>' in html
-    assert ("All is well" in html) is (style == "good")
-
-
 def test_buttons() -> None:
     """Forms with nothing but the button's name and its token; without any, why."""
     button = Button("renew", "Renew", "one.test")
@@ -240,14 +160,6 @@ def test_no_sites() -> None:
     assert "add a [[site]] to /etc/appliance.toml" in page(render(status, Offer(), Wish())).decode()
 
 
-def test_without_figures() -> None:
-    """Before anything was counted."""
-    assert "<figure" not in shown(told(GOOD, extra=Extra([Address("/", "http://a", "in")])))
-    quiet = Traffic(Counts(1), lambda: 0, dict)
-    html = shown(told(GOOD, busy=quiet, extra=Extra(traffic=quiet.total())))
-    assert "<figure><figcaption>" in html
-
-
 def test_the_policy_fits_the_style() -> None:
     """The style stands in the page as it was hashed, and nothing else is allowed."""
     assert not set("<>&") & set(STYLE)
@@ -266,10 +178,3 @@ def test_the_configuration() -> None:
     assert "No site has been looked at yet." in shown(told())
     html = shown({**told(MadeReport(serving=CERTIFICATE)), "configuration": {**wrong, "error": ""}})
     assert "the last reload" not in html
-
-
-def test_a_site_in_maintenance() -> None:
-    """Is said to be so, whatever else."""
-    html = shown(told(GOOD, extra=Extra(maintenance=True)))
-    assert '<span class="badge warn">in maintenance</span>' in html
-    assert "until appliance maintenance off one.test" in html
