@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet import address, tcp
 from twisted.logger import Logger
 
+from appliance.net.lingering import Lingering
+
 if TYPE_CHECKING:
     from twisted.internet.tcp import Server as _Server
 else:
@@ -67,6 +69,14 @@ class AcceptingPort(tcp.Port):
     """A ``tcp.Port`` whose ``transport`` is an `Accepted`."""
 
     dispatched_directly = True  # see `dispatch`
+    lingering: Lingering
+    """Those of its connections that wait for their clients' ends."""
+
+    def startListening(self) -> None:
+        """See ``IListeningPort``."""
+        clock: Any = self.reactor
+        self.lingering = Lingering(clock)
+        super().startListening()
 
     def doRead(self) -> None:
         """Accept those who wait, as many as there have been lately."""

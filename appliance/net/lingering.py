@@ -10,23 +10,63 @@ way. So the sending half closes first, and what still comes is read and dropped.
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.main import CONNECTION_DONE
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.internet.tcp import Connection as _Connection
 else:
     _Connection = object
 
+_log = Logger()
+
 LINGER = 5.0
 """Seconds that a client gets to close its half after we closed ours."""
 
+_ENDED = Failure(CONNECTION_DONE)
+
 _PIECE = 64 * 1024
 _PIECES_AT_ONCE = 16
+
+
+class Lingering:
+    """The connections of one reactor that wait for their clients, in the order of their ends: one timer for all."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._ends: OrderedDict[LingeringClose, float] = OrderedDict()
+        self._timer: IDelayedCall | None = None
+        self.discard = self._ends.pop
+        """``discard(connection, None)``: it waits no longer."""
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def add(self, connection: LingeringClose) -> None:
+        """One that begins to wait."""
+        self._ends[connection] = self._clock.seconds() + LINGER
+        if self._timer is None:
+            self._timer = self._clock.callLater(LINGER, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        while self._ends:
+            connection, end = next(iter(self._ends.items()))
+            if end > now:
+                self._timer = self._clock.callLater(end - now, self._expire)
+                return
+            del self._ends[connection]
+            try:
+                connection.connectionLost(_ENDED)
+            except Exception:
+                _log.failure("A connection could not be closed")
 
 
 class LingeringClose(_Connection):
@@ -36,7 +76,9 @@ class LingeringClose(_Connection):
     ``abortConnection`` ends the wait. No data is delivered during it.
     """
 
-    _linger_timer: IDelayedCall | None = None
+    server: Any
+    """The port; see `Lingering` for its ``lingering``."""
+    _lingers = False
 
     def loseConnection(self) -> None:
         """Close after all was sent. Where it has been, begin at once, with nothing to watch for anew in the reactor."""
@@ -73,7 +115,7 @@ class LingeringClose(_Connection):
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             return CONNECTION_DONE  # the client is gone already
-        if self._discard() is not None:
+        if self._drained():
             return CONNECTION_DONE
         self._linger()
         return None
@@ -83,37 +125,39 @@ class LingeringClose(_Connection):
         self._shouldShutdown = False  # once more, before the descriptor is closed
         self.doRead = self._discard  # type: ignore[method-assign]
         self.doWrite = self.stopWriting  # type: ignore[method-assign]
-        self._linger_timer = self.reactor.callLater(LINGER, self._linger_over)  # type: ignore[attr-defined]
+        self._lingers = True
+        self.server.lingering.add(self)
         self.startReading()
 
-    def _discard(self) -> ConnectionDone | None:
-        """``doRead`` while lingering: drop what comes, a bounded amount at a time, until the client closes."""
+    def _discard(self) -> None:
+        """``doRead`` while lingering: the end comes without the reactor's ways to tell of it."""
+        if self._drained():
+            self.connectionLost(_ENDED)
+
+    def _drained(self) -> bool:
+        """Drop what came, a bounded amount at a time: whether the client has closed."""
         try:
             for _ in range(_PIECES_AT_ONCE):
                 if not self.socket.recv(_PIECE):
-                    return CONNECTION_DONE
+                    return True
         except BlockingIOError:
-            return None
+            return False
         except OSError:
-            return CONNECTION_DONE
-        return None
-
-    def _linger_over(self) -> None:
-        self._linger_timer = None
-        self.connectionLost(Failure(CONNECTION_DONE))
+            return True
+        return False
 
     def readConnectionLost(self, reason: Failure) -> None:
         """The client closed its half: while lingering, that is the end, whatever the protocol knows of half-close."""
-        if self._linger_timer is None:
-            super().readConnectionLost(reason)
-        else:
+        if self._lingers:
             self.connectionLost(reason)
+        else:
+            super().readConnectionLost(reason)
 
     def connectionLost(self, reason: Failure) -> None:
         """Both halves are closed."""
-        if self._linger_timer is not None:
-            self._linger_timer.cancel()
-            self._linger_timer = None
+        if self._lingers:
+            self._lingers = False
+            self.server.lingering.discard(self, None)
         super().connectionLost(reason)
         # Bound methods on the instance itself would keep it alive until the garbage collector finds them.
         self.__dict__.pop("doRead", None)

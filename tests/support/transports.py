@@ -22,7 +22,7 @@ from twisted.internet.tcp import _AbortingMixin
 from twisted.python.failure import Failure
 
 from appliance.net.immediate import ImmediateWrites
-from appliance.net.lingering import LingeringClose
+from appliance.net.lingering import Lingering, LingeringClose
 
 _TURNS = 10_000
 _READ = 64 * 1024
@@ -45,6 +45,8 @@ class Network(Clock):
         """Peers that speak by themselves, and what to call when something came for them."""
         self.dialled: list[object] = []
         """Every address that a connection was opened to, in order."""
+        self.lingering = Lingering(self)
+        """As a port's."""
 
     # what a FileDescriptor asks of its reactor
 
@@ -249,6 +251,7 @@ class _Accepted(LingeringClose, _Transport):  # type: ignore[misc]
     def __init__(self, network: Network, peer: Peer, *arguments: Any) -> None:
         super().__init__(network, peer, *arguments)  # type: ignore[arg-type]
         self.socket = _Socket(peer)  # type: ignore[assignment]
+        self.server = network
 
 
 class _Socket:

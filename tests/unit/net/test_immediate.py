@@ -302,7 +302,7 @@ def test_close_while_the_client_sends(ours: Pair) -> None:
     assert ours.protocol.lost is None
     ours.client.close()
     assert isinstance(ours.loop.until(lambda: ours.protocol.lost, "the end"), ConnectionDone)
-    assert not ours.loop.reactor.getDelayedCalls()
+    assert not ours.transport.server.lingering
 
 
 def test_client_that_closed_first(ours: Pair) -> None:

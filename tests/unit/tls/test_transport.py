@@ -689,7 +689,7 @@ def test_abort_while_lingering(ours: Server, connect: Connect) -> None:
     transport.loseConnection()
     transport.abortConnection()
     assert isinstance(ours.lost(), ConnectionAborted)
-    assert not ours.loop.reactor.getDelayedCalls()
+    assert not transport.server.lingering
 
 
 def test_write_error_is_reported_later(ours: Server, connect: Connect) -> None:
