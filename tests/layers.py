@@ -217,6 +217,7 @@ ADAPTERS = [
     "appliance.ops.commands.terminal",
     "appliance.ops.deploy.handshake",
     "appliance.ops.diagnosis.appprobe",
+    "appliance.ops.diagnosis.dnslookup",
     "appliance.ops.diagnosis.doctor",
     "appliance.ops.diagnosis.probe",
     "appliance.ops.imports.takeover",

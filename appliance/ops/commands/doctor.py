@@ -23,7 +23,8 @@ from appliance.ops.commands.terminal import (
     target,
 )
 from appliance.ops.control.client import act, ask
-from appliance.ops.diagnosis.doctor import Patient, Probe, examine, make_resolver
+from appliance.ops.diagnosis.dnslookup import make_resolver
+from appliance.ops.diagnosis.doctor import Patient, Probe, examine
 from appliance.ops.diagnosis.findings import show, worst_is_bad
 from appliance.ops.status import table
 from appliance.ops.status.document import Document

@@ -30,7 +30,8 @@ from appliance.ops.commands.terminal import (
     print_json,
 )
 from appliance.ops.control.client import ask
-from appliance.ops.diagnosis.doctor import Patient, examine, make_resolver
+from appliance.ops.diagnosis.dnslookup import make_resolver
+from appliance.ops.diagnosis.doctor import Patient, examine
 from appliance.ops.diagnosis.findings import BAD, GOOD, WARNING, Finding, show
 
 PATIENCE = 15.0

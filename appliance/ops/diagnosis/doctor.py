@@ -7,7 +7,6 @@ none of them needs the service to run, though it tells more when it does.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import socket
 import ssl
@@ -23,13 +22,13 @@ from typing import Any
 from attrs import field, frozen
 from cryptography import x509
 from dns import exception as dns_error
-from dns.rdatatype import RdataType
-from dns.resolver import NXDOMAIN, NoAnswer, NoNameservers, Resolver
+from dns.resolver import NoNameservers, Resolver
 
+from appliance.ops.diagnosis.dnslookup import DnsError, caa, is_address, is_ours, make_resolver, resolve
 from appliance.ops.diagnosis.findings import BAD, GOOD, UNKNOWN, WARNING, Finding
 
 TIMEOUT = 5.0
-"""Seconds for one question, one connection, one answer."""
+"""Seconds for one connection, one answer."""
 LONGEST = 30.0
 """Seconds for everything."""
 LARGEST_SKEW = 60.0
@@ -63,23 +62,6 @@ class Patient:
     resolver: Resolver = field(factory=lambda: make_resolver(None))
     dns_only: bool = False
     """The site proves its names by DNS: port 80 does not matter to the CA."""
-
-
-def make_resolver(address: str | None) -> Resolver:
-    """The system's resolver, or one at ``HOST``, ``HOST:PORT`` or ``[HOST]:PORT``. Raises ValueError."""
-    if address is None:
-        resolver = Resolver()
-    else:
-        host, _, port = address.rpartition(":") if _has_port(address) else (address, "", "53")
-        resolver = Resolver(configure=False)
-        resolver.nameservers = [str(ipaddress.ip_address(host.strip("[]")))]
-        resolver.port = int(port)
-    resolver.lifetime = TIMEOUT
-    return resolver
-
-
-def _has_port(address: str) -> bool:
-    return address.count(":") == 1 or "]:" in address
 
 
 def examine(patient: Patient, longest: float = LONGEST) -> list[Finding]:
@@ -149,7 +131,7 @@ def look_at_addresses(patient: Patient, name: str) -> list[Finding]:
     """Its A and AAAA records, against the machine's own addresses."""
     try:
         addresses = resolve(patient.resolver, name)
-    except _DnsError as trouble:
+    except DnsError as trouble:
         return [Finding(name, "DNS", BAD, str(trouble), trouble.advice)]
     ours = [address for address in addresses if is_ours(address)]
     others = [address for address in addresses if address not in ours]
@@ -169,55 +151,12 @@ def look_at_addresses(patient: Patient, name: str) -> list[Finding]:
     return found
 
 
-class _DnsError(Exception):
-    def __init__(self, words: str, advice: str) -> None:
-        self.advice = advice
-        super().__init__(words)
-
-
-def resolve(resolver: Resolver, name: str) -> list[str]:
-    """The addresses of a name, IPv6 first as CAs have it. Raises _DnsError."""
-    if _is_address(name):
-        return [name]
-    base = name.removeprefix("*.")
-    found: list[str] = []
-    for kind in ("AAAA", "A"):
-        try:
-            found += [record.to_text() for record in resolver.resolve(base, kind, raise_on_no_answer=False)]
-        except NXDOMAIN:
-            raise _DnsError(
-                f"{base} does not exist in DNS", f"Add an A or AAAA record for {base} at its DNS host."
-            ) from None
-        except (NoNameservers, dns_error.Timeout) as error:
-            raise _DnsError(
-                f"{base}: asking for {kind} failed: {error}",
-                "See whether the domain's name servers answer and its DNSSEC is whole; a CA asks them too.",
-            ) from None
-    if not found:
-        raise _DnsError(
-            f"{base} has neither an A nor an AAAA record", f"Add one for {base} that leads to this machine."
-        )
-    return found
-
-
-def is_ours(address: str) -> bool:
-    """Whether an address is this machine's: packets to it would leave with it as their source."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((address, 9))  # of UDP: nothing is sent
-            source: str = probe.getsockname()[0]
-            return ipaddress.ip_address(source.partition("%")[0]) == ipaddress.ip_address(address)
-    except OSError:
-        return False
-
-
 def look_at_caa(patient: Patient, name: str) -> list[Finding]:
     """Whether its CAA records (RFC 8659) let this CA certify it."""
-    if _is_address(name):
+    if is_address(name):
         return []
     try:
-        records, owner = _caa(patient.resolver, name.removeprefix("*."))
+        records, owner = caa(patient.resolver, name.removeprefix("*."))
     except (NoNameservers, dns_error.Timeout) as error:
         advice = "A CA refuses a name whose CAA cannot be looked up: see to the name servers and DNSSEC."
         return [Finding(name, "CAA", BAD, f"asking failed: {error}", advice)]
@@ -239,20 +178,6 @@ def look_at_caa(patient: Patient, name: str) -> list[Finding]:
     return [Finding(name, "CAA", BAD, told, advice)]
 
 
-def _caa(resolver: Resolver, name: str) -> tuple[list[tuple[str, str]], str]:
-    """The records that count: those of the nearest name upwards that has any."""
-    while name:
-        try:
-            answer = resolver.resolve(name, RdataType.CAA, raise_on_no_answer=False)
-            records = [(record.tag.decode().lower(), record.value.decode()) for record in answer]
-            if records:
-                return records, name
-        except (NXDOMAIN, NoAnswer):
-            pass
-        name = name.partition(".")[2]
-    return [], ""
-
-
 # Ports and what answers there.
 
 
@@ -262,7 +187,7 @@ def look_at_http(patient: Patient, name: str) -> list[Finding]:
         return []
     try:
         addresses = resolve(patient.resolver, name)
-    except _DnsError:
+    except DnsError:
         return []  # told already
     found = [_fetch(patient, name, address) for address in addresses]
     bad = [finding for finding in found if finding.verdict == BAD]
@@ -320,7 +245,7 @@ def look_at_https(patient: Patient, name: str) -> list[Finding]:
     """Port 443 by every address, and whose certificate it shows."""
     try:
         addresses = resolve(patient.resolver, name)
-    except _DnsError:
+    except DnsError:
         return []
     return [_handshake(patient, name, address) for address in addresses]
 
@@ -329,7 +254,7 @@ def _handshake(patient: Patient, name: str, address: str) -> Finding:
     what = f"port {patient.https_port}"
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    server_name = None if _is_address(name) else name.replace("*", "appliance-check", 1)
+    server_name = None if is_address(name) else name.replace("*", "appliance-check", 1)
     try:
         with (
             socket.create_connection((address, patient.https_port), timeout=TIMEOUT) as connection,
@@ -363,14 +288,6 @@ _CHECKS: Sequence[tuple[str, Callable[[Patient, str], list[Finding]]]] = (
     ("HTTP", look_at_http),
     ("HTTPS", look_at_https),
 )
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _reason(error: BaseException) -> str:

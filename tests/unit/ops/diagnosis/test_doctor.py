@@ -21,7 +21,7 @@ import pytest
 from rich.console import Console
 
 from appliance.ops.diagnosis import doctor
-from appliance.ops.diagnosis.doctor import Patient, Probe, examine, is_ours, make_resolver
+from appliance.ops.diagnosis.doctor import Patient, Probe, examine
 from appliance.ops.diagnosis.findings import BAD, GOOD, UNKNOWN, WARNING, Finding, show, worst_is_bad
 from tests.support.processes import free_port
 
@@ -221,35 +221,6 @@ def test_a_check_that_breaks_is_told(web: Web) -> None:
     findings = examine(patient(web, {**HERE, ("one.test", "CAA"): RuntimeError("a fault")}))
     assert "RuntimeError: a fault" in by_check(findings, "CAA").seen
     assert by_check(findings, "DNS").verdict == GOOD
-
-
-@pytest.mark.parametrize(
-    ("address", "server", "port"),
-    [
-        ("127.0.0.1", "127.0.0.1", 53),
-        ("127.0.0.1:5353", "127.0.0.1", 5353),
-        ("[::1]:54", "::1", 54),
-        ("::1", "::1", 53),
-    ],
-)
-def test_resolvers(address: str, server: str, port: int) -> None:
-    """By address, with or without a port."""
-    resolver = make_resolver(address)
-    assert (resolver.nameservers, resolver.port) == ([server], port)
-
-
-@pytest.mark.parametrize("address", ["nine.nine", "127.0.0.1:x", ""])
-def test_resolvers_that_are_none(address: str) -> None:
-    """Addresses only."""
-    with pytest.raises(ValueError):
-        make_resolver(address)
-
-
-def test_whose_addresses() -> None:
-    """Loopback is ours, documentation's is not."""
-    assert is_ours("127.0.0.1")
-    assert not is_ours("192.0.2.1")
-    assert not is_ours("2001:db8::1")
 
 
 def test_findings_on_a_terminal() -> None:
