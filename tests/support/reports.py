@@ -19,7 +19,7 @@ LATER = Action(Step.WAIT, NOW + timedelta(days=60), "a third of its life is left
 
 @frozen
 class MadeReport:
-    """As ``siterenewal.SiteReport``."""
+    """As ``sitereport.SiteReport``."""
 
     site: str = "one.test"
     names: tuple[str, ...] = ("one.test", "www.one.test")

@@ -6,15 +6,13 @@ ISSUER is the directory's URL with dashes for what file names do not take; some 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from appliance.acme.jose import AccountKey
 from appliance.errors import ApplianceError, StoreError
-from appliance.ops.imports.found import Found, FoundAccount, files, folders, read
+from appliance.ops.imports.found import Found, FoundAccount, files, folders, read, read_object
 
 DEFAULTS = (Path("/var/lib/caddy/.local/share/caddy"), Path("~/.local/share/caddy"))
 MOVED_ON = "systemctl disable --now caddy"
@@ -60,7 +58,7 @@ def _read_certificate(issuer: str, site: Path, directories: dict[str, str], foun
 def _directories_in(details: Path) -> Iterator[str]:
     """The directory's URL, where this version of Caddy wrote it."""
     try:
-        issuer_data = _object(details).get("issuer_data")
+        issuer_data = read_object(details).get("issuer_data")
     except StoreError:
         return
     if isinstance(issuer_data, dict) and isinstance(issuer_data.get("ca"), str):
@@ -70,7 +68,7 @@ def _directories_in(details: Path) -> Iterator[str]:
 def _read_account(user: Path, issuer: str, directories: dict[str, str], found: Found) -> None:
     for path in files(user, ".key"):
         try:
-            details = _object(path.with_suffix(".json"))
+            details = read_object(path.with_suffix(".json"))
             contact, url = details.get("contact"), details.get("location")
             directory = directories.get(issuer) or _guess(issuer, str(url))
             if directory is None:
@@ -95,13 +93,3 @@ def _guess(issuer: str, account_url: str) -> str | None:
     if not host or not issuer.startswith(f"{name}-"):
         return None
     return f"https://{host}{issuer.removeprefix(name).replace('-', '/')}"
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(read(path))
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise StoreError(f"{path} is not a JSON object")
-    return content

@@ -6,7 +6,6 @@ their folder's name, with ``https://`` left out.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from josepy.jwk import JWK
 
 from appliance.acme.jose import AccountKey
 from appliance.errors import ApplianceError, StoreError
-from appliance.ops.imports.found import Found, FoundAccount, files, folders, read
+from appliance.ops.imports.found import Found, FoundAccount, files, folders, read, read_object
 
 DEFAULT = Path("/etc/letsencrypt")
 MOVED_ON = "systemctl disable --now certbot.timer"
@@ -99,10 +98,10 @@ def _account_folders(accounts: Path, depth: int = 0) -> list[Path]:
 
 def _read_account(accounts: Path, path: Path, found: Found) -> None:
     try:
-        registration = _object(path / "regr.json")
+        registration = read_object(path / "regr.json")
         body = registration.get("body")
         contact = body.get("contact") if isinstance(body, dict) else None
-        created = _object(path / "meta.json").get("creation_dt", "") if (path / "meta.json").exists() else ""
+        created = read_object(path / "meta.json").get("creation_dt", "") if (path / "meta.json").exists() else ""
         url = registration.get("uri")
         found.accounts.append(
             FoundAccount(
@@ -127,13 +126,3 @@ def _key(path: Path) -> AccountKey:
         return AccountKey.of(getattr(key.key, "_wrapped", key.key))
     except ApplianceError as error:
         raise StoreError(f"{path}: {error}") from error
-
-
-def _object(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(read(path))
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise StoreError(f"{path} is not a JSON object")
-    return content

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from attrs import field, frozen
 
@@ -65,6 +67,17 @@ def read(path: Path) -> bytes:
     content = atomicfile.read(path)
     if content is None:
         raise StoreError(f"{path} is missing")
+    return content
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that must be there. Raises StoreError."""
+    try:
+        content = json.loads(read(path))
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise StoreError(f"{path} is not a JSON object")
     return content
 
 

@@ -26,7 +26,7 @@ Document = dict[str, Any]
 
 
 class Report(Protocol):
-    """What is told of a site: ``siterenewal.SiteReport``."""
+    """What is told of a site: ``sitereport.SiteReport``."""
 
     @property
     def site(self) -> str:

@@ -10,28 +10,14 @@ from pathlib import Path
 from attrs import frozen
 
 from appliance import atomicfile
-from appliance.acme.decision import Action, Situation, Stock, choose, decide
-from appliance.acme.progress import Moment
+from appliance.acme.decision import Situation, Stock, choose, decide
+from appliance.acme.sitereport import SiteReport
 from appliance.acme.state import RenewalState
 from appliance.config import Site
 from appliance.errors import ApplianceError, StoreError
 from appliance.tls.certificate import Certificate
 
 _SUFFIX = ".pem"
-
-
-@frozen
-class OfflineReport:
-    """As ``siterenewal.SiteReport``, of what the next start would begin with."""
-
-    site: str
-    names: tuple[str, ...]
-    serving: Certificate | None
-    saved: bool
-    state: RenewalState
-    next_step: Action
-    alarm: str = ""
-    progress: tuple[Moment, ...] = ()
 
 
 @frozen
@@ -61,7 +47,7 @@ def read(state_dir: Path) -> Stored:
     return Stored(certificates, states, tuple(complaints))
 
 
-def reports(stored: Stored, sites: Sequence[Site], now: datetime) -> list[OfflineReport]:
+def reports(stored: Stored, sites: Sequence[Site], now: datetime) -> list[SiteReport]:
     """Every site, as the next start would find it."""
     stock = Stock(stored.certificates.values())
     return [_report(stored, stock, site.name, site.names, now) for site in sites]
@@ -80,11 +66,11 @@ def _names(stored: Stored, name: str) -> tuple[str, ...]:
     return (name, *(other for other in known if other != name))
 
 
-def _report(stored: Stored, stock: Stock, site: str, names: tuple[str, ...], now: datetime) -> OfflineReport:
+def _report(stored: Stored, stock: Stock, site: str, names: tuple[str, ...], now: datetime) -> SiteReport:
     certificate = choose(names, stock, now)
     state = stored.states.get(site, RenewalState()).restart()
     situation = Situation(names, state, serving=certificate, stored=certificate)
-    return OfflineReport(site, names, certificate, True, state, decide(situation, now))
+    return SiteReport(site, names, certificate, True, state, decide(situation, now))
 
 
 def _files(folder: Path, suffix: str) -> list[tuple[str, Path]]:
