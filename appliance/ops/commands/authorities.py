@@ -14,8 +14,7 @@ from appliance.ops.commands.terminal import (
     OK,
     Commands,
     add_command,
-    add_json,
-    add_target,
+    add_common,
     print_json,
     target,
 )
@@ -35,8 +34,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="one site (default: all)")
     parser.add_argument("--staging", action="store_true", help="also at the CA's staging directory")
     parser.add_argument("--only-staging", action="store_true", help="only there")
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
     parser = add_command(
         commands,
@@ -48,8 +46,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("name", metavar="NAME", help="the site")
     parser.add_argument("--reason", choices=tuple(REASONS), default="unspecified", help="default: %(default)s")
     parser.add_argument("--now", action="store_true", help="revoke first, whether or not there is a new one then")
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
     parser = add_command(
         commands,
@@ -60,8 +57,7 @@ def add(commands: Commands) -> None:
         "Another contact: change acme.email and reload; the CA is told before the next order.\n",
     )
     parser.add_argument("--rollover", nargs="?", const="", metavar="CA", help="a new key for the account at CA")
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
 
 def rehearse(options: argparse.Namespace) -> int:

@@ -15,8 +15,7 @@ from appliance.ops.commands.terminal import (
     Commands,
     Target,
     add_command,
-    add_json,
-    add_target,
+    add_common,
     complain,
     console,
     print_json,
@@ -45,8 +44,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--resolver", metavar="HOST[:PORT]", help="the DNS server to ask (default: the system's)")
     parser.add_argument("--http-port", type=int, default=80, help="where the CA comes in (default: %(default)s)")
     parser.add_argument("--https-port", type=int, default=443, help="where clients come in (default: %(default)s)")
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
 
 def doctor(options: argparse.Namespace) -> int:

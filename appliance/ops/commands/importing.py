@@ -17,8 +17,7 @@ from appliance.ops.commands.terminal import (
     Commands,
     Target,
     add_command,
-    add_json,
-    add_target,
+    add_common,
     print_json,
     target,
 )
@@ -46,8 +45,7 @@ def add(commands: Commands) -> None:
         parser.add_argument("folder", nargs="?", type=Path, default=folder, help="default: %(default)s")
         parser.add_argument("--dry-run", action="store_true", help="change nothing")
         parser.add_argument("--force", action="store_true", help="replace what is there already")
-        add_target(parser)
-        add_json(parser)
+        add_common(parser)
 
 
 def import_certbot(options: argparse.Namespace) -> int:

@@ -15,8 +15,7 @@ from appliance.ops.commands.terminal import (
     Commands,
     Target,
     add_command,
-    add_json,
-    add_target,
+    add_common,
     print_json,
     target,
 )
@@ -38,8 +37,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("name", metavar="NAME", help="a name that the certificate is for")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder for the copies")
     parser.add_argument("--group", help="who may read them beside their owner")
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
     parser = add_command(
         commands,
@@ -51,8 +49,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("name", metavar="NAME", help="the site's name, as its files are called")
     parser.add_argument("--yes", action="store_true", help="delete it")
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
 
 def export_certificate(options: argparse.Namespace) -> int:

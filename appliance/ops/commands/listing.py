@@ -16,8 +16,7 @@ from appliance.ops.commands.terminal import (
     OK,
     Commands,
     add_command,
-    add_json,
-    add_target,
+    add_common,
     console,
     print_json,
     target,
@@ -52,8 +51,7 @@ def add(commands: Commands) -> None:
         parser.add_argument(
             "name", nargs="?", metavar="NAME", help="one site: its name, or any name it is asked for by"
         )
-        add_target(parser)
-        add_json(parser)
+        add_common(parser)
 
 
 def sites(options: argparse.Namespace) -> int:

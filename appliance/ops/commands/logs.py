@@ -27,8 +27,7 @@ from appliance.ops.commands.terminal import (
     Commands,
     Target,
     add_command,
-    add_json,
-    add_target,
+    add_common,
     complain,
     console,
     printable,
@@ -64,8 +63,7 @@ def add(commands: Commands) -> None:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--access", action="store_true", help="only the access log")
     only.add_argument("--service", action="store_true", help="only the service's own log")
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
 
 def _count(text: str) -> int:

@@ -8,8 +8,7 @@ from appliance.ops.commands.terminal import (
     OK,
     Commands,
     add_command,
-    add_json,
-    add_target,
+    add_common,
     print_json,
     target,
 )
@@ -27,8 +26,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("state", choices=("on", "off"), help="whether it is to be in maintenance")
     parser.add_argument("name", metavar="NAME", help="the site")
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
 
 def switch(options: argparse.Namespace) -> int:

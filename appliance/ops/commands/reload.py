@@ -13,8 +13,7 @@ from appliance.ops.commands.terminal import (
     OK,
     Commands,
     add_command,
-    add_json,
-    add_target,
+    add_common,
     complain,
     print_json,
     target,
@@ -37,8 +36,7 @@ def add(commands: Commands) -> None:
         "have the running service read its configuration anew",
         "  appliance reload\n  systemctl reload appliance           the same, with the answer in the journal\n",
     )
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
 
 def reload(options: argparse.Namespace) -> int:

@@ -17,8 +17,7 @@ from appliance.ops.commands.terminal import (
     Commands,
     Target,
     add_command,
-    add_json,
-    add_target,
+    add_common,
     console,
     print_json,
     target,
@@ -45,8 +44,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="one site: its name, or any name it is asked for by")
     parser.add_argument("--watch", "-w", action="store_true", help="go on until interrupted; orders tell every step")
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
     parser = add_command(
         commands,
@@ -58,8 +56,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("name", metavar="NAME", help="the site")
     parser.add_argument("--force", action="store_true", help="also when it is not due yet")
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
     parser = add_command(
         commands,
@@ -69,8 +66,7 @@ def add(commands: Commands) -> None:
         "  appliance rollback example.com\n",
     )
     parser.add_argument("name", metavar="NAME", help="the site")
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
 
 def status(options: argparse.Namespace) -> int:

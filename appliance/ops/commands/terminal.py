@@ -68,19 +68,20 @@ def add_command(
     return parser
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
-    """Options that say which appliance is meant."""
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option for programs."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document, for programs")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """The options of all commands about an appliance: which one is meant, and the one for programs."""
     parser.add_argument(
         "--config", "-c", type=Path, metavar="FILE", help=f"the configuration it runs with (default: {DEFAULT_FILE})"
     )
     parser.add_argument(
         "--state-dir", type=Path, metavar="DIR", help="its state_dir, in place of a configuration that says so"
     )
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """The option for programs."""
-    parser.add_argument("--json", action="store_true", help="print one JSON document, for programs")
+    add_json(parser)
 
 
 def target(options: argparse.Namespace) -> Target:

@@ -8,8 +8,7 @@ from appliance.ops.commands.terminal import (
     OK,
     Commands,
     add_command,
-    add_json,
-    add_target,
+    add_common,
     print_json,
     target,
 )
@@ -28,8 +27,7 @@ def add(commands: Commands) -> None:
         "have a new process take over, without a dropped connection",
         "  pip install --upgrade appliance && appliance upgrade\n",
     )
-    add_target(parser)
-    add_json(parser)
+    add_common(parser)
 
 
 def upgrade(options: argparse.Namespace) -> int:
