@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet import address, tcp
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from appliance.net.lingering import Lingering
 
@@ -77,6 +78,11 @@ class AcceptingPort(tcp.Port):
         clock: Any = self.reactor
         self.lingering = Lingering(clock)
         super().startListening()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Listening is over."""
+        super().connectionLost(reason)
+        self.lingering.stop()
 
     def doRead(self) -> None:
         """Accept those who wait, as many as there have been lately."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
@@ -42,8 +43,8 @@ class Lingering:
         self._clock = clock
         self._ends: OrderedDict[LingeringClose, float] = OrderedDict()
         self._timer: IDelayedCall | None = None
-        self.discard = self._ends.pop
-        """``discard(connection, None)``: it waits no longer."""
+        self.discard: Callable[[LingeringClose, None], object] = self._ends.pop
+        """``discard(connection, None)``: it waits no longer. The timer stays for the next one."""
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -53,6 +54,20 @@ class Lingering:
         self._ends[connection] = self._clock.seconds() + LINGER
         if self._timer is None:
             self._timer = self._clock.callLater(LINGER, self._expire)
+
+    def stop(self) -> None:
+        """No more are accepted: the timer ends with the last of those that are there."""
+        self.discard = self._discard_last
+        self._cancel_if_empty()
+
+    def _discard_last(self, connection: LingeringClose, default: None) -> None:
+        self._ends.pop(connection, default)
+        self._cancel_if_empty()
+
+    def _cancel_if_empty(self) -> None:
+        if self._timer is not None and not self._ends:
+            self._timer.cancel()
+            self._timer = None
 
     def _expire(self) -> None:
         self._timer = None

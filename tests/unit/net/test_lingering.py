@@ -72,6 +72,31 @@ def test_nobody_left(clock: Clock, lingering: Any) -> None:
     assert connection.lost is not None
 
 
+def test_stopped(clock: Clock, lingering: Any) -> None:
+    """When no more can come, the timer is gone with the last one; whoever waits still has its time."""
+    gone, waiting = Connection(), Connection()
+    lingering.add(gone)
+    lingering.add(waiting)
+    lingering.stop()
+    lingering.discard(gone, None)
+    clock.advance(LINGER)
+    assert waiting.lost.check(ConnectionDone)
+    assert not clock.getDelayedCalls()
+    lingering.add(gone)
+    lingering.discard(gone, None)
+    assert not clock.getDelayedCalls()
+
+
+def test_stopped_with_nobody_left(clock: Clock, lingering: Any) -> None:
+    """At once."""
+    connection = Connection()
+    lingering.add(connection)
+    lingering.discard(connection, None)
+    assert clock.getDelayedCalls()
+    lingering.stop()
+    assert not clock.getDelayedCalls()
+
+
 def test_one_that_fails(clock: Clock, lingering: Any) -> None:
     """One whose end fails is told of in the log, and does not keep the others."""
     seen: Any = EventLoggingObserver()
