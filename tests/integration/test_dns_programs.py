@@ -80,10 +80,10 @@ class Processes(TestCase):
 
     async def test_children_that_stay(self) -> None:
         """A program that leaves something behind with its output open does not hold us up."""
-        code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(5)'])"
+        code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(10)'])"
         began = time.monotonic()
         assert (await python(code)).problem == ""
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 8
 
     def test_secrets_are_blotted_out(self) -> None:
         """The longest first, so that nothing of one that contains another is left."""

@@ -58,14 +58,14 @@ def test_everybody_is_let_go_in_good_order(tmp_path: Path, application: Applicat
     appliance = started(tmp_path, application)
     place = f"one.test:{appliance.https_port}"
     curl = ["curl", "-sS", "--http2", "--cacert", root, "--resolve", f"{place}:127.0.0.1", "-w", " %{http_version}"]
-    http2 = subprocess.Popen([*curl, f"https://{place}/slow?seconds=2"], stdout=subprocess.PIPE, text=True)
+    http2 = subprocess.Popen([*curl, f"https://{place}/slow?seconds=5"], stdout=subprocess.PIPE, text=True)
     with (
         http2,
         appliance.client("one.test", shared_authority().pem) as slow,
         appliance.client("one.test", shared_authority().pem) as idle,
         websocket(appliance) as talk,
     ):
-        slow.request("GET", "/slow?seconds=2", headers={"Host": "one.test"})
+        slow.request("GET", "/slow?seconds=5", headers={"Host": "one.test"})
         wait_for(lambda: connected(application) >= 3, 5, "all reaching the application")
         assert idle.get("/echo").read()
         began = time.monotonic()
@@ -76,14 +76,14 @@ def test_everybody_is_let_go_in_good_order(tmp_path: Path, application: Applicat
             talk.recv(5)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1001
-        assert time.monotonic() - began < 0.9
+        assert time.monotonic() - began < 4  # while the slow answers are still to come
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", appliance.https_port), 1)
         response = slow.getresponse()
         assert response.getheader("Connection") == "close"
-        assert response.read() == b'{"seconds":2.0}'
-        assert http2.communicate(timeout=10)[0] == '{"seconds":2.0} 2'
-        assert appliance.wait(5) == 0
+        assert response.read() == b'{"seconds":5.0}'
+        assert http2.communicate(timeout=10)[0] == '{"seconds":5.0} 2'
+        assert appliance.wait(15) == 0
     assert "cut off" not in appliance.output()
     assert "Traceback" not in appliance.output()
 
@@ -112,4 +112,4 @@ def test_a_second_signal(tmp_path: Path, application: Application) -> None:
         began = time.monotonic()
         appliance.send(signal.SIGTERM)
         assert appliance.wait(10) == 0
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4

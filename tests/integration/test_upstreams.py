@@ -241,7 +241,7 @@ def test_a_dead_application_is_502_at_once_after_a_while(tmp_path: Path) -> None
         assert time.monotonic() - began > 0.9
         began = time.monotonic()
         assert [site.get()[0] for _ in range(5)] == [502] * 5
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 4  # five that wait would take five seconds
         with backend:
             assert site.get() == (200, "ok")
 

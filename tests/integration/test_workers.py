@@ -120,7 +120,7 @@ def test_a_killed_worker_is_replaced(tmp_path: Path, application: Application) -
         while crew.workers() in ([], [victim]):
             assert serial_of(crew.appliance, "one.test", root) is not None
         crew.wait_until_complete()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert 0 < sum(map(echoes, sockets)) < len(sockets)
         with Load(crew.appliance, "one.test", root, "/echo", keep_alive=False) as load:
             wait_for(lambda: load.requests > 50, 20, "requests")

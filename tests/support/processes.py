@@ -55,11 +55,16 @@ def accepts(port: int, host: str = "127.0.0.1") -> bool:
     return False
 
 
+LEAST = 20.0
+"""Seconds that are waited at least before a test fails: a busy machine may stand still for some."""
+
+
 def wait_for(condition: Callable[[], T], seconds: float = 10.0, what: str = "") -> T:
     """The first true value of ``condition``; blocks, so not in a reactor's thread while it has work to do.
 
-    Raises AssertionError after ``seconds``.
+    Raises AssertionError after ``seconds``, or `LEAST`: to end a test that has failed, not to measure anything.
     """
+    seconds = max(seconds, LEAST)
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -69,7 +74,8 @@ def wait_for(condition: Callable[[], T], seconds: float = 10.0, what: str = "") 
 
 
 async def eventually(clock: IReactorTime, condition: Callable[[], T], seconds: float = 10.0, what: str = "") -> T:
-    """The first true value of ``condition``, while the reactor runs. Raises AssertionError after ``seconds``."""
+    """The first true value of ``condition``, while the reactor runs. Raises as :func:`wait_for` does."""
+    seconds = max(seconds, LEAST)
     deadline = clock.seconds() + seconds
     while not (value := condition()):
         if clock.seconds() > deadline:
