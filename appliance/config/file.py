@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -41,13 +42,13 @@ def load(file: Path | None, overrides: Mapping[KeyPath, Override] = MappingProxy
 
     Raises :class:`ConfigurationError` with every mistake, in the order of the file.
     """
-    tables, lines = ({}, {}) if file is None else _parse(file)
+    tables, text = ({}, "") if file is None else _parse(file)
     for path, override in overrides.items():
         _put(tables, path, override.value)
     document = Document(
         CONFIGURATION,
         folder=(file or Path("file")).absolute().parent,
-        lines=lines,
+        lines=cache(lambda: _lines(text)),
         options={path: override.option for path, override in overrides.items()},
     )
     for configuration in Place(document).read(CONFIGURATION, tables):
@@ -67,15 +68,15 @@ def state_dir_of(file: Path) -> Path:
     return file.absolute().parent / given if isinstance(given, str) and given else Configuration(()).state_dir
 
 
-def _parse(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """The tables of a file, and the lines of its keys. A file that is no TOML at all has one mistake."""
+def _parse(file: Path) -> tuple[dict[str, Any], str]:
+    """The tables of a file, and its text. A file that is no TOML at all has one mistake."""
     try:
         with file.open("rb") as opened:
             content = opened.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise ConfigurationError((Mistake("", f"is larger than {MAX_BYTES} bytes"),), str(file))
         text = content.decode("utf-8")
-        return tomllib.loads(text), locate(text)
+        return tomllib.loads(text), text
     except OSError as error:
         mistake = Mistake("", f"cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:
@@ -87,6 +88,14 @@ def _parse(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     except RecursionError:
         mistake = Mistake("", "is nested too deeply")
     raise ConfigurationError((mistake,), str(file))
+
+
+def _lines(text: str) -> dict[KeyPath, int]:
+    """On which line each key stands; nothing of what is nested almost too deeply for ``tomllib`` already."""
+    try:
+        return locate(text)
+    except RecursionError:
+        return {}
 
 
 def _put(tables: dict[str, Any], path: KeyPath, value: object) -> None:

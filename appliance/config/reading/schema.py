@@ -38,8 +38,8 @@ class Document:
     """What is to be read, as a whole."""
     folder: Path
     """What relative file names are relative to."""
-    lines: Mapping[KeyPath, int] = field(factory=dict)
-    """Lines of a file, from 1."""
+    lines: Callable[[], Mapping[KeyPath, int]] = dict
+    """Tells the lines of a file, from 1, which are looked up for mistakes only."""
     options: Mapping[KeyPath, str] = field(factory=dict)
     """The command-line option behind a value that did not come from the file."""
     mistakes: list[Mistake] = field(factory=list)
@@ -47,12 +47,13 @@ class Document:
 
     def note(self, path: KeyPath, message: str) -> None:
         """Remember a mistake, at the line of the nearest key that is there."""
+        lines = self.lines()
         for end in range(len(path), -1, -1):
             if path[:end] in self.options:
                 self.mistakes.append(Mistake(self.options[path[:end]], message))
                 return
-            if path[:end] in self.lines:
-                self.mistakes.append(Mistake(dotted(path), message, self.lines[path[:end]]))
+            if path[:end] in lines:
+                self.mistakes.append(Mistake(dotted(path), message, lines[path[:end]]))
                 return
         self.mistakes.append(Mistake(dotted(path), message))
 

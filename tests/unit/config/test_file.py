@@ -53,6 +53,15 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "is nested too deeply" in mistakes(file)[0].message
 
 
+def test_almost_too_deep(tmp_path: Path) -> None:
+    """However deep a value may just be, what is wrong with it is told."""
+    file = tmp_path / "appliance.toml"
+    for depth in range(100, 600, 5):
+        file.write_text("a = " + "[" * depth + "]" * depth)
+        (mistake,) = mistakes(file)
+        assert mistake.message.startswith(("is nested too deeply", "is not known here")), mistake
+
+
 def test_overrides_go_before_the_file(tmp_path: Path) -> None:
     """Options replace keys, and add tables that the file does not have."""
     file = written(tmp_path, 'state_dir = "/a"\n' + SMALLEST)

@@ -136,7 +136,7 @@ def test_mistakes_have_the_line_of_the_nearest_key() -> None:
     """A missing key is reported at the line of its table."""
     lines = {(): 1, ("a",): 3}
     schema = Table({"a": POINT, "b": POINT}, dict)
-    assert read(schema, {"a": {}, "b": {}}, lines=lines) == [
+    assert read(schema, {"a": {}, "b": {}}, lines=lambda: lines) == [
         "line 3: a.x: is missing: how far",
         "line 1: b.x: is missing: how far",
     ]
@@ -146,7 +146,7 @@ def test_mistakes_of_options_name_the_option() -> None:
     """Where a value came from the command line, its option stands in the key's place."""
     schema = Table({"a": POINT}, dict)
     options = {("a", "x"): "--x"}
-    assert read(schema, {"a": {"x": "?"}}, lines={(): 1, ("a",): 3}, options=options) == [
+    assert read(schema, {"a": {"x": "?"}}, lines=lambda: {(): 1, ("a",): 3}, options=options) == [
         '--x: must be a number, not "?"'
     ]
 
