@@ -62,6 +62,10 @@ class ServerStream(FlowStream):
     def start(self) -> None:
         """What it brought of the body was handed over too."""
 
+    def lingers(self) -> bool:
+        """Whether it stays open, although its answer is whole, for the little that is still to come of the request."""
+        return False
+
     def leave(self) -> None:
         """End it if it would not end by itself, with a word to the client."""
 
@@ -142,7 +146,7 @@ class ServerEngine(Engine):
         """See Engine; a client that still sends its request is told that nobody reads it (section 8.1)."""
         super().local_ended(stream)
         assert isinstance(stream, ServerStream)
-        if stream.id in self.streams and not stream.half_closes:
+        if stream.id in self.streams and not stream.half_closes and not stream.lingers():
             self.reset(stream, NO_ERROR)
 
     def closed(self, stream: FlowStream) -> None:

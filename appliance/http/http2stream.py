@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from appliance.errors import RequestError
 from appliance.http.http2bounds import STALLED
-from appliance.http.http2frames import CANCEL, INTERNAL_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, Http2ConnectionError
+from appliance.http.http2frames import (
+    CANCEL,
+    INTERNAL_ERROR,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    Http2ConnectionError,
+)
 from appliance.http.http2headers import response_fields
 from appliance.http.http2server import ServerStream
 from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
@@ -18,6 +25,10 @@ from appliance.net.deadlines import NEVER
 if TYPE_CHECKING:
     from appliance.http.http2 import Http2Connection
     from appliance.net.proxyprotocol import Connection
+
+_LITTLE = 64 * 1024
+"""Bytes of a request's content that are waited for after its answer."""
+_LINGER_SECONDS = 2.0
 
 _CONTINUE = [(b":status", b"100")]
 
@@ -37,6 +48,7 @@ class Stream(ServerStream):
         "_expecting",
         "_head",
         "_held",
+        "_lingering",
         "_moved",
         "_record",
         "_request",
@@ -59,6 +71,8 @@ class Stream(ServerStream):
         self._allowed: float = inf
         self._expecting: float = inf
         """How much of the stated content is still to come."""
+        self._lingering = False
+        """Whether the answer is whole, and the request not."""
         self._moved = 0
         """Bytes of the request's content since the deadline was set."""
         self._record: Record | None = None
@@ -161,6 +175,15 @@ class Stream(ServerStream):
         if self._exchange is not None:
             self._exchange.body_ended(trailers)
 
+    def lingers(self) -> bool:
+        """See ServerStream. Some clients, curl 7.88 among them, take a reset for a failure, whatever came before it."""
+        if not 0 < self._expecting <= min(_LITTLE, self._allowed):
+            return False
+        self._lingering = True
+        self._tell_of_end()
+        self._sweep_at(self._connection.deadlines.seconds() + _LINGER_SECONDS)
+        return True
+
     def was_reset(self, code: int) -> None:
         """See FlowStream."""
         self._let_go()
@@ -175,6 +198,9 @@ class Stream(ServerStream):
         """See ServerStream: the last thing a stream hears."""
         if self._swept:
             self._connection.deadlines.discard(self)
+        self._tell_of_end()
+
+    def _tell_of_end(self) -> None:
         record, self._record = self._record, None
         if record is not None:
             connection, request = self._connection, self._request
@@ -315,6 +341,8 @@ class Stream(ServerStream):
 
     def _renew_deadline(self) -> None:
         """Allow the client its time, if it is its turn to send or to take."""
+        if self._lingering:
+            return
         if self.pending or not (self.remote_closed or self._held or self._may_be_silent):
             self._moved = 0
             self._sweep_at(self._connection.deadlines.seconds() + self._connection.timeouts.body)
@@ -335,7 +363,9 @@ class Stream(ServerStream):
     def expire(self, now: float) -> None:
         """The deadline has passed; see Deadlines."""
         connection = self._connection
-        if self.pending:
+        if self._lingering:
+            self._engine.reset(self, NO_ERROR)
+        elif self.pending:
             if (
                 connection.paused or self.pending_bytes != self._unsent
             ):  # the connection's to judge; or slow, but moving

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h2.config
@@ -68,6 +69,13 @@ def curl(appliance: Appliance, root: Path, path: str, *options: str | Path, name
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stderr + ended.stdout
+
+
+def test_refused_at_once(appliance: Appliance, root: Path) -> None:
+    """A small form is answered before it has come: curl shows the answer, each time."""
+    with ThreadPoolExecutor(8) as clients:
+        asked = clients.map(lambda _: curl(appliance, root, "/echo", "-d", "x", "-H", "Host: other.test"), range(80))
+        assert {each.split()[1] for each in asked} == {"404"}
 
 
 def connect(appliance: Appliance, protocols: list[str], name: str = "one.test") -> ssl.SSLSocket:

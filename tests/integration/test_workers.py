@@ -285,6 +285,7 @@ def test_figures_are_of_all_processes(tmp_path: Path, application: Application) 
 
         assert statuses(crew) == {200}
         wait_for(lambda: metric('requests_total{code="200"') == 24, 10, "all requests counted")
+        wait_for(lambda: lines.read_text().count("\n") == 24, 10, "all lines")
         (victim,) = crew.workers()
         wait_for(lambda: crew.status()["workers"]["processes"][0]["connections"] == 0, 10, "a report")
         os.kill(victim, signal.SIGKILL)

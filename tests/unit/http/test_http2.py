@@ -169,6 +169,30 @@ def test_content_too_large() -> None:
         assert data_path.pool.open == 0
 
 
+def test_answer_before_a_little_content_has_come() -> None:
+    """It is waited for, for a moment: there are clients that take a reset for a failure, answered or not."""
+    stated = (*POST, (b"content-length", b"5"))
+    with proxy() as data_path:
+        client = Client(data_path)
+        for stream in (1, 3):
+            client.send(headers(stream, stated, False) + data(stream, b"he"))
+            data_path.upstream.send(OK)
+            assert client.read() == [f"HEADERS {stream} 200", f"DATA {stream} 2 end"]
+        client.send(data(1, b"llo", end=True))
+        assert client.read() == []
+        data_path.pass_time(1)
+        assert client.read() == []
+        data_path.pass_time(3)
+        assert client.read() == ["RST_STREAM 3 NO_ERROR"]
+        client.send(data(3, b"llo", end=True))
+        assert client.alive
+        client.send(headers(5, stated, False) + data(5, b"he"))
+        data_path.upstream.send(OK)
+        client.read()
+        assert client.ask(data(5, b"llo, world", end=True)) == ["RST_STREAM 5 PROTOCOL_ERROR"]
+        assert client.alive
+
+
 def test_answer_before_the_content_has_come() -> None:
     """An application may answer without having read all: the answer is whole, then the client is told to stop."""
     with proxy() as data_path:
