@@ -62,9 +62,8 @@ class ServerStream(FlowStream):
     def start(self) -> None:
         """What it brought of the body was handed over too."""
 
-    def lingers(self) -> bool:
-        """Whether it stays open, although its answer is whole, for the little that is still to come of the request."""
-        return False
+    def answered(self) -> None:
+        """Its answer is whole, and the client still sends its request (section 8.1)."""
 
     def leave(self) -> None:
         """End it if it would not end by itself, with a word to the client."""
@@ -143,11 +142,11 @@ class ServerEngine(Engine):
         self.emit(goaway(self._last_served, code, reason))
 
     def local_ended(self, stream: FlowStream) -> None:
-        """See Engine; a client that still sends its request is told that nobody reads it (section 8.1)."""
+        """See Engine."""
         super().local_ended(stream)
         assert isinstance(stream, ServerStream)
-        if stream.id in self.streams and not stream.half_closes and not stream.lingers():
-            self.reset(stream, NO_ERROR)
+        if stream.id in self.streams and not stream.half_closes:
+            stream.answered()
 
     def closed(self, stream: FlowStream) -> None:
         """See Engine."""

@@ -175,14 +175,17 @@ class Stream(ServerStream):
         if self._exchange is not None:
             self._exchange.body_ended(trailers)
 
-    def lingers(self) -> bool:
-        """See ServerStream. Some clients, curl 7.88 among them, take a reset for a failure, whatever came before it."""
-        if not 0 < self._expecting <= min(_LITTLE, self._allowed):
-            return False
-        self._lingering = True
-        self._tell_of_end()
-        self._sweep_at(self._connection.deadlines.seconds() + _LINGER_SECONDS)
-        return True
+    def answered(self) -> None:
+        """See ServerStream: the client is told that nobody reads it, unless little is missing, which is waited for.
+
+        Some clients, curl 7.88 among them, take a reset for a failure, whatever came before it.
+        """
+        if 0 < self._expecting <= min(_LITTLE, self._allowed):
+            self._lingering = True
+            self._tell_of_end()
+            self._sweep_at(self._connection.deadlines.seconds() + _LINGER_SECONDS)
+        else:
+            self._engine.reset(self, NO_ERROR)
 
     def was_reset(self, code: int) -> None:
         """See FlowStream."""

@@ -39,10 +39,9 @@ def shake_hands(tls: SSL.Connection) -> bool:
     result = _do_handshake(ssl)
     if result == 1:
         return True
-    if _error_of(ssl, result) == _WANT_READ:
-        return False
-    tls._raise_ssl_error(ssl, result)
-    return True
+    if _error_of(ssl, result) != _WANT_READ:
+        tls._raise_ssl_error(ssl, result)
+    return False
 
 
 def agreed_protocol(tls: SSL.Connection) -> bytes:
