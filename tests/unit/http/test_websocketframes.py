@@ -50,6 +50,23 @@ def test_goodbye_comes_between_frames(sizes: list[int], masked: bool, cuts: list
     assert stream.startswith(sent.removesuffix(GOING_AWAY))
 
 
+@pytest.mark.parametrize("size", [0, 125, 126, 300, 65_536])
+@pytest.mark.parametrize("told_at", [0, 1, 3, 11])
+def test_byte_by_byte(size: int, told_at: int) -> None:
+    """Headers in pieces as well, whenever it is to end; nothing follows that."""
+    first = frame(b"x" * size)
+    data = first + frame(b"y" * 20)
+    followed = ServerFrames()
+    sent = b""
+    for position in range(len(data)):
+        if position == told_at:
+            sent += followed.leave()
+        sent += followed.feed(data[position : position + 1])
+    ended = b"" if told_at == 0 else first if told_at <= len(first) else data
+    assert sent == ended + GOING_AWAY
+    assert followed.feed(data) == b""
+
+
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
 def test_lengths(size: int) -> None:
     """All three ways that a frame has to tell its length."""
