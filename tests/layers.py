@@ -88,7 +88,7 @@ PURE = [
     "appliance.http.message",
     "appliance.http.negotiation",
     "appliance.http.pages",
-    "appliance.http.record",
+    "appliance.http.observing",
     "appliance.http.serving",
     "appliance.http.websocketframes",
     "appliance.net",

@@ -105,8 +105,7 @@ class Files:
 
     def _broken(self, request: RequestHead) -> None:
         """A file has not given what it had."""
-        if request.record is not None:
-            request.record.fault = "file"
+        request.fault = "file"
         if self._may_log():
             self.log.warn(
                 "{name}: {path}: the file became shorter, or could not be read, while it was sent, so the client's"

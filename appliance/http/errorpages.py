@@ -14,7 +14,6 @@ from types import MappingProxyType
 
 from appliance.http.message import Fields, RequestHead, ResponseHead
 from appliance.http.negotiation import prefers_json
-from appliance.http.record import Record
 
 _EXPLANATIONS = {
     400: "The request was not well-formed HTTP, so it was not passed on.",
@@ -58,16 +57,16 @@ FILE_NAME = re.compile(r"(?:[45][0-9][0-9]|[45]xx|error)\.(?:html|json)")
 _PLACEHOLDER = re.compile(r"\{(status|reason|explanation|request_id)\}")
 
 _OWN = 1 << 32
-"""Where numbers of requests without records begin: a reload may have others observed, from 1 on."""
+"""Where numbers of requests that nobody observes begin: a reload may have others observed, from 1 on."""
 
 Identify = Callable[[RequestHead], str]
 """A request's id: letters, digits and dashes."""
 
 
 class RequestIds:
-    """Ids of requests, like no others' of this process or another: a prefix of the process and the record's number.
+    """Ids of requests, like no others' of this process or another: a prefix of the process and the request's number.
 
-    While nobody observes requests they have no record; one that comes to nothing is given one here, for its number.
+    While nobody observes requests they have no number; one that comes to nothing is given one here.
     """
 
     def __init__(self, prefix: str | None = None) -> None:
@@ -76,12 +75,9 @@ class RequestIds:
 
     def __call__(self, request: RequestHead) -> str:
         """See Identify."""
-        record = request.record
-        if record is None:
-            self._numbered += 1
-            record = request.record = Record()
-            record.number = self._numbered
-        return f"{self.prefix}{record.number:x}"
+        if not request.number:
+            request.number = self._numbered = self._numbered + 1
+        return f"{self.prefix}{request.number:x}"
 
 
 class ErrorPages:

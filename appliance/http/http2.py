@@ -24,7 +24,7 @@ from appliance.http.http2server import ServerEngine
 from appliance.http.http2stream import Stream
 from appliance.http.http2tunnel import TunnelStream
 from appliance.http.message import RequestHead
-from appliance.http.record import Observer
+from appliance.http.observing import Observer
 from appliance.http.serving import Handler
 from appliance.net.deadlines import NEVER, Deadlines
 from appliance.net.proxyprotocol import Connection
@@ -44,7 +44,7 @@ class Http2Connection:
     """One client's connection over a transport whose ALPN chose ``h2``."""
 
     protocol = "HTTP/2.0"
-    """See http.record.Client."""
+    """See http.observing.Client."""
 
     __slots__ = (
         "__weakref__",
@@ -97,7 +97,7 @@ class Http2Connection:
         self._tell_gone = gone
         self.observer = observer
         self.logged: Any = None
-        """See http.record.Client."""
+        """See http.observing.Client."""
         self.tls = tls
         """The version of TLS; only known while there is an observer."""
         self.scheme = b"https"

@@ -18,7 +18,7 @@ from appliance.http.http2frames import (
 from appliance.http.http2headers import response_fields
 from appliance.http.http2server import ServerStream
 from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
-from appliance.http.record import Record
+from appliance.http.observing import Observer
 from appliance.http.serving import Exchange, Tunnel
 from appliance.net.deadlines import NEVER
 
@@ -50,7 +50,8 @@ class Stream(ServerStream):
         "_held",
         "_lingering",
         "_moved",
-        "_record",
+        "_observer",
+        "_refused",
         "_request",
         "_swept",
         "_unsent",
@@ -61,6 +62,11 @@ class Stream(ServerStream):
         super().__init__(stream_id)
         self._connection = connection
         self._engine = connection.engine
+        self._refused = 0
+        """The status for what was no request."""
+        if isinstance(request, RequestError):
+            self._refused = request.status
+            request = RequestHead(b"", b"", 1)
         self._request = request
         self._exchange: Exchange | None = None
         self._head: ResponseHead | None = None
@@ -75,7 +81,8 @@ class Stream(ServerStream):
         """Whether the answer is whole, and the request not."""
         self._moved = 0
         """Bytes of the request's content since the deadline was set."""
-        self._record: Record | None = None
+        self._observer: Observer | None = connection.observer
+        """Until it has been told the end."""
         self._swept = False
         self._unsent = 0
         self.deadline = NEVER
@@ -121,12 +128,13 @@ class Stream(ServerStream):
     def begin(self) -> None:
         """See ServerStream."""
         connection, request = self._connection, self._request
-        if connection.observer is not None:
-            self._record = connection.observer.begin(connection.deadlines.seconds())
-        if isinstance(request, RequestError):
-            self.fail(request.status)
+        observer = self._observer
+        if observer is not None:
+            request.number = observer.begun = observer.begun + 1
+            request.started = connection.deadlines.seconds()
+        if self._refused:
+            self.fail(self._refused)
             return
-        request.record = self._record
         if request.framing != NO_BODY:
             self._allowed = inf if connection.limits.body_bytes is None else connection.limits.body_bytes
             if request.framing > 0:
@@ -154,8 +162,8 @@ class Stream(ServerStream):
             self._let_go()
             self.fail(413)
             return
-        if self._record is not None:
-            self._record.bytes_in += size
+        if self._observer is not None:
+            self._request.bytes_in += size
         if self._held:
             self.untaken += size
         else:
@@ -204,12 +212,10 @@ class Stream(ServerStream):
         self._tell_of_end()
 
     def _tell_of_end(self) -> None:
-        record, self._record = self._record, None
-        if record is not None:
-            connection, request = self._connection, self._request
-            assert connection.observer is not None
-            told = request if isinstance(request, RequestHead) else RequestHead(b"", b"", 1)
-            connection.observer.end(record, told, connection, connection.deadlines.seconds(), self.local_closed)
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            connection = self._connection
+            observer.end(self._request, connection, connection.deadlines.seconds(), self.local_closed)
 
     def _let_go(self) -> None:
         """Nobody is left to be answered."""
@@ -251,11 +257,11 @@ class Stream(ServerStream):
         self._awaited = False
         self._head = response
         request = self._request
-        if isinstance(request, RequestHead) and request.response_edit is not None:
+        if request.response_edit is not None:
             request.response_edit.apply(response)
-        if self._record is not None:
-            self._record.status = response.status
-            self._record.answered = self._connection.deadlines.seconds()
+        request.status = response.status
+        if self._observer is not None:
+            request.answered = self._connection.deadlines.seconds()
 
     def flush(self) -> None:
         """Send a head that is held back."""
@@ -265,8 +271,7 @@ class Stream(ServerStream):
 
     def send_body(self, data: bytes) -> None:
         """Send a piece of the response's body, not empty."""
-        if self._record is not None:
-            self._record.bytes_out += len(data)
+        self._request.bytes_out += len(data)
         if self._head is not None:
             self.flush()
         self._engine.sender.send(self, data, False)
@@ -292,8 +297,7 @@ class Stream(ServerStream):
     def end_chunked_and_body(self, data: bytes) -> None:
         """Send the last piece of a response's body and its end."""
         self._exchange = None
-        if self._record is not None:
-            self._record.bytes_out += len(data)
+        self._request.bytes_out += len(data)
         head, self._head = self._head, None
         if head is not None:
             self._engine.send_answer(self, response_fields(head), data)
@@ -305,7 +309,7 @@ class Stream(ServerStream):
     def answer(self, page: tuple[ResponseHead, bytes]) -> None:
         """Answer the request on the spot, with ``(head, body)`` of `pages`."""
         head, body = page
-        if body and isinstance(self._request, RequestHead) and self._request.method == b"HEAD":
+        if body and self._request.method == b"HEAD":
             head.stated_length, head.framing, body = len(body), NO_BODY, b""
         self.send_head(head)
         if body:
@@ -321,11 +325,7 @@ class Stream(ServerStream):
         """
         self._exchange = None
         if self._awaited and reset != REFUSED_STREAM:
-            request = self._request
-            if isinstance(request, RequestError):  # it was none, but has an id
-                request = RequestHead(b"", b"", 1)
-                request.record = self._record
-            self.answer(self._connection.handler.errors.answer(status, request, fields))
+            self.answer(self._connection.handler.errors.answer(status, self._request, fields))
         else:
             self._engine.reset(self, INTERNAL_ERROR if reset is None else reset)
 

@@ -77,9 +77,8 @@ class TunnelStream(Stream):
             return self
         self._awaited = False
         self._tunnel = self.half_closes = True
-        if self._record is not None:
-            self._record.status = 101
-            self._record.answered = self._connection.deadlines.seconds()
+        self._request.status = 101
+        self._request.answered = self._connection.deadlines.seconds()
         agreed = ResponseHead(200, b"")
         agreed.fields = _without_handshake(response.fields)
         self._engine.send_headers(self, response_fields(agreed), False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from appliance.http.http2priority import Priority
-    from appliance.http.record import Record
+    from appliance.http.observing import Client
 
 Fields = list[tuple[bytes, bytes]]
 """Header fields in their order: name as received, value without white space at its ends."""
@@ -87,24 +87,36 @@ class Edit(Protocol):
 class RequestHead(Head):
     """A request, refused already if anything about it was doubtful.
 
-    Framing, hop-by-hop and forwarding fields are not among its fields.
+    Framing, hop-by-hop and forwarding fields are not among its fields. It takes along what becomes of it, noted by
+    those it passes, for whoever observes requests: see `observing`. Some of that is noted only while somebody does.
     """
 
     __slots__ = (
+        "answered",
         "authority",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "ended",
         "expects_continue",
+        "fault",
         "forwarding",
         "framing",
         "host",
         "keep_alive",
         "method",
+        "number",
         "open_ended",
         "priority",
-        "record",
         "response_edit",
+        "sent",
+        "site",
+        "started",
+        "status",
         "takes_trailers",
         "target",
         "upgrade",
+        "upstream",
         "version",
     )
 
@@ -133,10 +145,37 @@ class RequestHead(Head):
         """What an HTTP/2 client says of the answer's urgency, if it says anything."""
         self.open_ended = False
         """Whether it may go on for ever, silent or not: a remote call that an application took over HTTP/2."""
-        self.record: Record | None = None
-        """Where to note what becomes of it, if anybody wants to know."""
         self.response_edit: Edit | None = None
         """What is to be done to the header fields of the final response, whoever gives it."""
+        # Set in one go, not a line each: every request pays for it.
+        self.site = self.upstream = self.fault = ""
+        self.number = self.status = self.bytes_in = self.bytes_out = 0
+        self.started = self.sent = self.answered = self.ended = 0.0
+
+    site: str
+    """The site's name; empty if the request was answered before, or for want of, one."""
+    upstream: str
+    """The address that was asked last; empty if the appliance answered by itself."""
+    fault: str
+    """Who broke it off: the phase in which the upstream failed (see UpstreamError), ``client``, nobody: empty."""
+    number: int
+    """How many requests there were in this process, this one included; 0 if nobody observes it."""
+    status: int
+    """What the client was sent: 101 for a tunnel; 0 until then."""
+    bytes_in: int
+    """Of its body, or of what went into a tunnel; framing and TLS not counted. Only if somebody observes it."""
+    bytes_out: int
+    """Likewise, of the response's."""
+    started: float
+    """When the head began to arrive, in seconds of the monotonic clock as all times. Only if somebody observes it."""
+    sent: float
+    """When the upstream was sent it; 0 if none was."""
+    answered: float
+    """When the response's head was passed on, if that was before its end; else 0. Only if somebody observes it."""
+    ended: float
+    """When it was over, or broken off. Only if somebody observes it."""
+    client: Client
+    """The connection that it came over. Only if somebody observes it, and it has ended."""
 
     @property
     def path(self) -> bytes:

@@ -27,7 +27,7 @@ from appliance.http.flow import unsent
 from appliance.http.handover import hand_over
 from appliance.http.http1 import HEAD_END, check_partial_head, read_request, write_response
 from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
-from appliance.http.record import Observer, Record
+from appliance.http.observing import Observer
 from appliance.http.serving import Exchange, Handler
 from appliance.http.tunnel import ClientTunnel
 from appliance.net.deadlines import NEVER, Deadlines
@@ -47,7 +47,7 @@ class ServerConnection:
     """One client's connection. Everything below "from the exchange" is for what answers; the rest is Twisted's."""
 
     protocol = ""
-    """See http.record.Client."""
+    """See http.observing.Client."""
 
     __slots__ = (
         "__weakref__",
@@ -69,7 +69,6 @@ class ServerConnection:
         "_observer",
         "_paused",
         "_reading_stopped",
-        "_record",
         "_request",
         "_requests",
         "_scanned",
@@ -109,15 +108,13 @@ class ServerConnection:
         self._tell_gone = gone
         self._tell_secured = secured
         self._observer = observer
-        self._record: Record | None = None
-        """Of the request under way, while there is an observer."""
         self.transport: Any = None
         self.client = ""
         """The peer's IP address; empty on a UNIX socket."""
         self.port = 0
         """The port the client connected to; 0 on a UNIX socket."""
         self.logged: Any = None
-        """See http.record.Client."""
+        """See http.observing.Client."""
         self.tls = ""
         """The version of TLS; only known while there is an observer, who asks for it."""
         self.memo: Any = None
@@ -233,10 +230,9 @@ class ServerConnection:
         """Whatever was under way as the connection ended has ended too."""
         if self.scheme == b"https" and not self.tls and getattr(self.transport, "handshaking", True):
             observer.handshake_failed(reason.value)
-        record, self._record = self._record, None
-        if record is not None:
-            assert self._request is not None
-            observer.end(record, self._request, self, self._deadlines.seconds(), record.status == 101)
+        request, self._request = self._request, None
+        if request is not None:
+            observer.end(request, self, self._deadlines.seconds(), request.status == 101)
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the socket is full."""
@@ -328,9 +324,10 @@ class ServerConnection:
         self._state = _BUSY
         self._request = request
         self._awaited = True
-        if self._observer is not None:
-            began = self.deadline - self._timeouts.header  # which was set when the head began to arrive
-            self._record = request.record = self._observer.begin(began)
+        observer = self._observer
+        if observer is not None:
+            request.number = observer.begun = observer.begun + 1
+            request.started = self.deadline - self._timeouts.header  # which was set when the head began to arrive
         self._requests += 1
         if self._requests >= self._limits.requests_per_connection:
             request.keep_alive = False
@@ -373,8 +370,9 @@ class ServerConnection:
             self._refuse(413)
             return
         exchange = self._exchange
-        if self._record is not None:
-            self._record.bytes_in += len(piece)
+        if self._observer is not None:
+            assert self._request is not None
+            self._request.bytes_in += len(piece)
         self._moved += len(piece)
         if self._moved >= self._least:
             self._renew_deadline()
@@ -426,8 +424,7 @@ class ServerConnection:
         request = self._request
         assert request is not None
         self._awaited = False
-        if self._record is not None:
-            self._record.status = response.status
+        request.status = response.status
         if request.response_edit is not None:
             request.response_edit.apply(response)
         framing = response.framing
@@ -444,15 +441,17 @@ class ServerConnection:
         if head:
             self._head = b""
             self.transport.write(head)
-            if self._record is not None:
-                self._record.answered = self._deadlines.seconds()
+            if self._observer is not None:
+                assert self._request is not None
+                self._request.answered = self._deadlines.seconds()
 
     def send_body(self, data: bytes) -> None:
         """Send a piece of the response's body, not empty."""
-        record = self._record
-        if record is not None:
-            record.bytes_out += len(data)
-            record.answered = record.answered or self._deadlines.seconds()
+        if self._observer is not None:
+            request = self._request
+            assert request is not None
+            request.bytes_out += len(data)
+            request.answered = request.answered or self._deadlines.seconds()
         self._write_body(chunk(data) if self._chunked else data)
 
     def _write_body(self, data: bytes) -> None:
@@ -482,9 +481,7 @@ class ServerConnection:
         self._request = None
         now = self._deadlines.seconds()
         if self._observer is not None:
-            record, self._record = self._record, None
-            if record is not None:
-                self._observer.end(record, request, self, now, True)
+            self._observer.end(request, self, now, True)
         if self._body is not None:
             self._linger()
             return
@@ -509,8 +506,9 @@ class ServerConnection:
 
     def end_chunked_and_body(self, data: bytes) -> None:
         """Send the last piece of a response's body and its end in one write."""
-        if self._record is not None:
-            self._record.bytes_out += len(data)
+        if self._observer is not None:
+            assert self._request is not None
+            self._request.bytes_out += len(data)
         if self._chunked:
             self._chunked = False
             data = chunk(data) + LAST_CHUNK
@@ -557,7 +555,7 @@ class ServerConnection:
             exchange,
             self._deadlines,
             self._timeouts,
-            self._record,
+            request if self._observer is not None else None,
             request.upgrade.lower() == b"websocket",
             ahead,
             self._half_closed,
@@ -607,11 +605,12 @@ class ServerConnection:
             self._abort()
             return
         self._state = _BUSY
-        if self._record is None and self._observer is not None:
-            self._record = self._observer.begin(self._deadlines.seconds())
         if self._request is None:
             self._request = RequestHead(b"", b"", 1)
-            self._request.record = self._record
+            observer = self._observer
+            if observer is not None:
+                self._request.number = observer.begun = observer.begun + 1
+                self._request.started = self._deadlines.seconds()
         self._awaited = True
         self._body = UntilCloseReader()  # whatever still comes is not a request any more
         self.answer(self._handler.errors.answer(status, self._request))

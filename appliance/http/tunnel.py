@@ -13,7 +13,7 @@ from appliance.config import Timeouts
 from appliance.http.closing import Closing
 from appliance.http.flow import unsent
 from appliance.http.handover import hand_over
-from appliance.http.record import Record
+from appliance.http.message import RequestHead
 from appliance.http.serving import Exchange
 from appliance.http.websocketframes import GOODBYE_SECONDS, ServerFrames
 from appliance.net.deadlines import NEVER, Deadlines
@@ -34,7 +34,7 @@ class ClientTunnel:
         "_leaving",
         "_paused",
         "_reading_stopped",
-        "_record",
+        "_request",
         "_timeouts",
         "_unsent",
         "_write_closed",
@@ -47,17 +47,20 @@ class ClientTunnel:
         exchange: Exchange,
         deadlines: Deadlines,
         timeouts: Timeouts,
-        record: Record | None,
+        request: RequestHead | None,
         websocket: bool,
         ahead: bytes,
         half_closed: bool,
         gone: Callable[[Failure], None],
     ) -> None:
-        """``ahead`` is what the client sent already, ``half_closed`` whether that is all; ``gone`` is told the end."""
+        """``request`` is where to note what goes through, if anybody wants to know.
+
+        ``ahead`` is what the client sent already, ``half_closed`` whether that is all; ``gone`` is told the end.
+        """
         self._exchange: Exchange | None = exchange
         self._deadlines = deadlines
         self._timeouts = timeouts
-        self._record = record
+        self._request = request
         self._frames = ServerFrames() if websocket else None
         self._ahead = ahead
         self._half_closed = half_closed
@@ -87,8 +90,8 @@ class ClientTunnel:
         exchange = self._exchange
         if exchange is None:
             return
-        if self._record is not None:
-            self._record.bytes_in += len(data)
+        if self._request is not None:
+            self._request.bytes_in += len(data)
         if self._timeouts.websocket_idle is not None:
             self._renew_deadline()
         exchange.body_received(data)
@@ -182,8 +185,8 @@ class ClientTunnel:
             data = self._frames.feed(data)
             if not data:
                 return
-        if self._record is not None:
-            self._record.bytes_out += len(data)
+        if self._request is not None:
+            self._request.bytes_out += len(data)
         if self._leaving:
             self._expect_goodbye()
         elif self._timeouts.websocket_idle is not None:

@@ -19,7 +19,7 @@ from zope.interface import implementer
 from appliance.config import Limits, Timeouts
 from appliance.errors import ListenError
 from appliance.http.http2 import Http2Connection
-from appliance.http.record import Observer
+from appliance.http.observing import Observer
 from appliance.http.server import ServerConnection
 from appliance.http.serving import Handler
 from appliance.net.admission import Admission

@@ -56,6 +56,7 @@ class UpstreamConnection:
 
     __slots__ = (
         "__weakref__",
+        "_address",
         "_body",
         "_buffer",
         "_chunked",
@@ -73,7 +74,6 @@ class UpstreamConnection:
         "_timeouts",
         "_unsent",
         "_write_closed",
-        "address",
         "answers",
         "deadline",
         "exchanges",
@@ -83,8 +83,7 @@ class UpstreamConnection:
 
     def __init__(self, owner: Owner, deadlines: Deadlines, timeouts: Timeouts) -> None:
         self._owner = owner
-        self.address = owner.name
-        """Whom it leads to, for logs and metrics."""
+        self._address = owner.name
         self._deadlines = deadlines
         self._timeouts = timeouts
         self.transport: Any = None
@@ -127,7 +126,8 @@ class UpstreamConnection:
         self.exchanges += 1
         self._chunked = request.framing == CHUNKED and not ended
         self._request_ended = ended
-        self.sent = self._deadlines.seconds()
+        self.sent = request.sent = self._deadlines.seconds()
+        request.upstream = self._address
         self.deadline = self.sent + self._timeouts.first_byte if ended else NEVER
         if request.framing == CHUNKED:
             if body:

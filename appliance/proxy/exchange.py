@@ -24,10 +24,6 @@ class Carrier(Protocol):
     """What takes one request to an upstream and the answer back: an HTTP/1.1 connection, or a stream of HTTP/2."""
 
     @property
-    def address(self) -> str:
-        """Whom it leads to, for logs and metrics."""
-
-    @property
     def exchanges(self) -> int:
         """How many requests were sent over its connection by then."""
 
@@ -44,7 +40,10 @@ class Carrier(Protocol):
     def send(
         self, exchange: Any, request: RequestHead, target: bytes, own_fields: bytes, body: bytes, ended: bool
     ) -> None:
-        """Begin a request, with what there is of its body; ``ended`` if that is all of it."""
+        """Begin a request, with what there is of its body; ``ended`` if that is all of it.
+
+        To be noted in the request: whom it goes to, and when.
+        """
 
     def send_body(self, data: bytes) -> None:
         """Send a piece of the request's body, not empty; or bytes of a tunnel."""
@@ -197,10 +196,6 @@ class Exchange:
         connection.send(self, self.request, self._target, self._own_fields, early, whole)
         if trailers:
             connection.end_request(trailers)
-        record = self.request.record
-        if record is not None:
-            record.upstream = connection.address
-            record.sent = connection.sent
         if self._paused:
             connection.pause()
 
@@ -234,8 +229,7 @@ class Exchange:
     def upstream_failed(self, error: UpstreamError) -> None:
         """The exchange cannot come to its end."""
         self._connection = None
-        if self.request.record is not None:
-            self.request.record.fault = error.phase
+        self.request.fault = error.phase
         self._upstream.report(self, error)
         (self._tunnel or self._downstream).fail(error.status, error.reset)
 

@@ -116,9 +116,7 @@ class ProxyHandler:
             memo = self._look_up(connection, request)
             if memo is None:
                 return None
-        record = request.record
-        if record is not None:
-            record.site = memo.site.name
+        request.site = memo.site.name
         route = memo.site.find(request.target)
         if route is None:
             connection.fail(404)

@@ -74,11 +74,6 @@ class Call(ClientStream):
         self.sent = 0.0
 
     @property
-    def address(self) -> str:
-        """See Carrier."""
-        return self._link.address
-
-    @property
     def answers(self) -> int:
         """See Carrier."""
         return self.exchanges if self.answered else 0
@@ -92,7 +87,8 @@ class Call(ClientStream):
         link = self._link
         self._exchange = exchange
         self.method = request.method
-        self.sent = link.deadlines.seconds()
+        self.sent = request.sent = link.deadlines.seconds()
+        request.upstream = link.address
         self.exchanges = link.opened()
         self._open_ended = request.open_ended = _RPC.match(request.first(b"content-type")) is not None
         fields = request_fields(request, target, link.scheme, own_fields)

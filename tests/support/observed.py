@@ -1,18 +1,13 @@
-"""Requests that have ended, as those who count them are told of them, and their records."""
+"""Requests that have ended, as those who count them and write them down are given them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import SimpleNamespace
+from collections.abc import Iterable
 
 from attrs import frozen
 
 from appliance.http.message import RequestHead
-from appliance.http.record import Record
-from appliance.ops.metrics.counts import Kind, Tally
 from appliance.ops.observer import RequestObserver
-
-_CLIENT = SimpleNamespace(client="192.0.2.7", tls="TLSv1.3", protocol="", logged=None)
 
 
 @frozen
@@ -30,27 +25,22 @@ class Ended:
     bytes_in: int = 3
     bytes_out: int = 5
 
+    def request(self) -> RequestHead:
+        """It began at 1."""
+        made = RequestHead(self.method, b"/", 1)
+        made.site, made.status, made.upstream, made.fault = self.site, self.status, self.upstream, self.fault
+        made.started, made.ended = 1.0, 1.0 + self.seconds
+        made.sent = 1.0 if self.upstream else 0.0
+        made.answered = 1.0 + self.answered if self.answered else 0.0
+        made.bytes_in, made.bytes_out = self.bytes_in, self.bytes_out
+        return made
 
-def tallied(requests: Iterable[Ended]) -> Mapping[Kind, Tally]:
+
+def observed(requests: Iterable[Ended]) -> list[RequestHead]:
     """These in one batch."""
-    batches: list[Mapping[Kind, Tally]] = []
-    observer = RequestObserver(batches.append, batch=1_000_000)
-    for each in requests:
-        record = observer.begin(1.0)
-        record.site, record.status, record.upstream, record.fault = each.site, each.status, each.upstream, each.fault
-        record.sent = 1.0 if each.upstream else 0.0
-        record.answered = 1.0 + each.answered if each.answered else 0.0
-        record.bytes_in, record.bytes_out = each.bytes_in, each.bytes_out
-        observer.end(record, RequestHead(each.method, b"/", 1), _CLIENT, 1.0 + each.seconds, True)
-    observer.flush()
-    return batches[0]
+    return [each.request() for each in requests]
 
 
-def keeping(records: list[Record]) -> RequestObserver:
+def keeping(kept: list[RequestHead]) -> RequestObserver:
     """An observer that puts them there as they end."""
-
-    def keep(record: Record, *_: object) -> str:
-        records.append(record)
-        return ""
-
-    return RequestObserver(log=(keep, lambda lines: None), batch=1)
+    return RequestObserver(kept.extend, batch=1)

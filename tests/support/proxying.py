@@ -60,7 +60,7 @@ class Proxy:
         self.limits = limits
         self.timeouts = timeouts
         self.observer: RequestObserver | None = None
-        """Set by those who want records of what `client` sends."""
+        """Set by those who want to know what becomes of what `client` sends."""
         self.deadlines = Deadlines(self.network)
         self.deadlines.startService()
         self.backend = backend

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as encode
 
 from appliance.http.message import RequestHead
-from appliance.http.record import Client, Record
 
 LONGEST_VALUE = 2048
 """Bytes of a request target or header value that are written; the rest is cut off."""
@@ -22,8 +21,8 @@ PROTOCOLS = ("HTTP/1.0", "HTTP/1.1")
 WAIT = 0.001
 """Seconds that a request waited for a connection to its upstream; shorter waits are not written."""
 
-Line = Callable[[Record, RequestHead, Client, float], str]
-"""A request that ended now, by the clock of its record, to a line without its end."""
+Line = Callable[[RequestHead], str]
+"""A request that has ended, to a line without its end."""
 
 _UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
 
@@ -61,13 +60,15 @@ class JsonLine:
         self._prefix = prefix
         self._second = _Second(wall, "%Y-%m-%dT%H:%M:%S", time.gmtime)
 
-    def write(self, record: Record, request: RequestHead, client: Client, now: float) -> str:
+    def write(self, request: RequestHead) -> str:
         """See Line."""
+        client = request.client
         logged = client.logged
-        key = (record.site, record.upstream, request.method, request.version, request.host, request.held)
+        key = (request.site, request.upstream, request.method, request.version, request.host, request.held)
         if logged is None or logged[0] != key:
-            logged = key, *self._describe(record, request, client)
+            logged = key, *self._describe(request)
             client.logged = logged if len(request.lines) <= _LONGEST_REMEMBERED else None
+        now = request.ended
         second = self._second
         past = now - second.since
         if not 0.0 <= past < 1.0:
@@ -77,26 +78,27 @@ class JsonLine:
         if b"?" in target:
             target = self._redact(target)
         shown = encode(target[:LONGEST_VALUE].decode("utf-8", "backslashreplace"))
-        sent, started, tail = record.sent, record.started, logged[2]
-        if record.fault:
-            tail += f',"fault":"{record.fault}"'
+        sent, started, tail = request.sent, request.started, logged[2]
+        if request.fault:
+            tail += f',"fault":"{request.fault}"'
         if sent - started >= WAIT:
             tail += f',"upstream_wait":{sent - started:.6f}'
-        answered = record.answered or (0.0 if record.fault else now)
+        answered = request.answered or (0.0 if request.fault else now)
         if sent and answered:
             tail = f',"upstream_seconds":{answered - sent:.6f}{tail}'
         return (
-            f'{{"time":"{second.text}.{_MILLISECONDS[int(past * 1000)]}","id":"{self._prefix}{record.number:x}"'
-            f',{logged[1]},"target":{shown},"status":{record.status},"bytes_in":{record.bytes_in}'
-            f',"bytes_out":{record.bytes_out},"seconds":{now - started:.6f}{tail}}}'
+            f'{{"time":"{second.text}.{_MILLISECONDS[int(past * 1000)]}","id":"{self._prefix}{request.number:x}"'
+            f',{logged[1]},"target":{shown},"status":{request.status},"bytes_in":{request.bytes_in}'
+            f',"bytes_out":{request.bytes_out},"seconds":{now - started:.6f}{tail}}}'
         )
 
-    def _describe(self, record: Record, request: RequestHead, client: Client) -> tuple[str, str]:
+    def _describe(self, request: RequestHead) -> tuple[str, str]:
         """What is the same for many requests of a connection: before what differs, and after."""
+        client = request.client
         agent, referer = request.first(b"user-agent"), request.first(b"referer")
         return (
-            f'"site":"{record.site}","client":"{client.client}","tls":"{client.tls}"'
-            f',"protocol":"{client.protocol or PROTOCOLS[request.version]}","upstream":{encode(record.upstream)}'
+            f'"site":"{request.site}","client":"{client.client}","tls":"{client.tls}"'
+            f',"protocol":"{client.protocol or PROTOCOLS[request.version]}","upstream":{encode(request.upstream)}'
             f',"user_agent":{_quoted(agent)},"host":{_quoted(request.host)},"method":{_quoted(request.method)}'
         ), f',"referer":{_quoted(self._redact(referer))}' if referer else ""
 
@@ -109,18 +111,20 @@ class CombinedLine:
         self._redact = redact
         self._second = _Second(wall, "%d/%b/%Y:%H:%M:%S %z", time.localtime)
 
-    def write(self, record: Record, request: RequestHead, client: Client, now: float) -> str:
+    def write(self, request: RequestHead) -> str:
         """See Line."""
+        client = request.client
         asked = ""
         agent, referer = _escaped(request.first(b"user-agent")), _escaped(self._redact(request.first(b"referer")))
         if request.method:
             protocol = client.protocol or PROTOCOLS[request.version]
             asked = f"{_escaped(request.method)} {_escaped(self._redact(request.target))} {protocol}"
+        now = request.ended
         second = self._second
         if not 0.0 <= now - second.since < 1.0:
             second.begin(now)
         return (
-            f'{client.client or "-"} - - [{second.text}] "{asked}" {record.status} {record.bytes_out}'
+            f'{client.client or "-"} - - [{second.text}] "{asked}" {request.status} {request.bytes_out}'
             f' "{referer or "-"}" "{agent or "-"}"'
         )
 

@@ -6,6 +6,8 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from appliance.http.message import RequestHead
+
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the times that are told apart, in seconds."""
 
@@ -26,10 +28,10 @@ _FAULTS: Final = frozenset({"client", "connect", "queue", "send", "head", "body"
 
 
 Kind = tuple[str, str, bytes, int]
-"""Site, upstream's address, method and status: see `http.record.Record`."""
+"""Site, upstream's address, method and status: see `http.message.RequestHead`."""
 
 
-class Tally:
+class _Tally:
     """The requests of one kind in a batch."""
 
     __slots__ = ("bytes_in", "bytes_out", "faults", "seconds", "upstream_seconds")
@@ -57,7 +59,11 @@ class Histogram:
         """All together."""
 
     def add(self, times: Sequence[float]) -> None:
-        """So many more, each with its seconds."""
+        """So many more, each with its seconds; at least one."""
+        self.seconds += sum(times)
+        if max(times) <= BOUNDS[0]:  # as is usual
+            self.counts[0] += len(times)
+            return
         ordered, counts, before = sorted(times), self.counts, 0
         for number, bound in enumerate(BOUNDS):
             if before == len(ordered):
@@ -66,7 +72,6 @@ class Histogram:
             counts[number] += until - before
             before = until
         counts[-1] += len(ordered) - before
-        self.seconds += sum(times)
 
 
 class SiteCounts:
@@ -103,9 +108,9 @@ class Counts:
         self.reloaded_at: float | None = None
         """Seconds since the epoch of the last good one."""
 
-    def requests(self, tallies: Mapping[Kind, Tally]) -> None:
+    def requests(self, batch: Sequence[RequestHead]) -> None:
         """These requests have ended."""
-        for (name, address, method, status), tally in tallies.items():
+        for (name, address, method, status), tally in _tally(batch).items():
             site = self.sites.get(name) or self.new_site(name)
             count_pair(site.requests, method, status, len(tally.seconds))
             if status != SWITCHED:
@@ -154,6 +159,25 @@ class Counts:
         self.reloads["success" if good else "failure"] += 1
         if good:
             self.reloaded_at = at
+
+
+def _tally(batch: Sequence[RequestHead]) -> Mapping[Kind, _Tally]:
+    tallies: dict[Kind, _Tally] = {}
+    for request in batch:
+        kind = request.site, request.upstream, request.method, request.status
+        tally = tallies.get(kind)
+        if tally is None:
+            tally = tallies[kind] = _Tally()
+        tally.seconds.append(request.ended - request.started)
+        if request.fault:
+            tally.faults.append(request.fault)
+            if request.answered:
+                tally.upstream_seconds.append(request.answered - request.sent)
+        elif request.sent:
+            tally.upstream_seconds.append((request.answered or request.ended) - request.sent)
+        tally.bytes_in += request.bytes_in
+        tally.bytes_out += request.bytes_out
+    return tallies
 
 
 def count_pair(requests: dict[tuple[bytes, int], int], method: bytes, status: int, count: int = 1) -> None:

@@ -13,8 +13,7 @@ from twisted.logger import Logger, formatEvent
 
 from appliance.files import exchange, target, tree
 from appliance.files.ranges import Span
-from appliance.http.message import ResponseHead
-from appliance.http.record import Record
+from appliance.http.message import RequestHead, ResponseHead
 from tests.support.folders import Folder, descriptors
 from tests.support.observed import keeping
 from tests.support.proxying import Proxy, proxy, read_responses
@@ -153,7 +152,7 @@ def test_truncated(network: Proxy, root: Path, monkeypatch: pytest.MonkeyPatch, 
     """A file that got shorter breaks the connection: what was sent must not look complete. The operator hears of it."""
     told: list[str] = []
     monkeypatch.setattr(target.Files, "log", Logger(observer=lambda event: told.append(str(formatEvent(event)))))
-    kept: list[Record] = []
+    kept: list[RequestHead] = []
     network.observer = keeping(kept)
     folder = Folder(network, root)
     client = network.client()
@@ -169,7 +168,7 @@ def test_truncated(network: Proxy, root: Path, monkeypatch: pytest.MonkeyPatch, 
             folder.threads.work()
         network.network.settle()
     assert read_responses(received, [b"GET"], True)[0][3] is False
-    assert [record.fault for record in kept] == ["file"]
+    assert [request.fault for request in kept] == ["file"]
     (line,) = told
     assert line.startswith("example.com/static: /static/large: the file became shorter")
 

@@ -11,7 +11,6 @@ import pytest
 from appliance.http.errorpages import ErrorPages, RequestIds
 from appliance.http.http1 import read_response, write_response
 from appliance.http.message import RequestHead
-from appliance.http.record import Record
 
 
 def request(accept: bytes = b"") -> RequestHead:
@@ -69,11 +68,10 @@ def test_what_the_client_prefers(accept: bytes, json_wanted: bool) -> None:
 
 
 def test_ids() -> None:
-    """A request has one id, the number of its record, or one of its own; no two have the same."""
+    """A request has one id, its number among those observed, or one of its own; no two have the same."""
     identify = RequestIds("p-")
     first, second, observed = request(), request(), request()
-    observed.record = Record()
-    observed.record.number = 255
+    observed.number = 255
     assert (identify(first), identify(second), identify(first), identify(observed)) == (
         "p-100000001",
         "p-100000002",

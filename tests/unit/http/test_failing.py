@@ -9,16 +9,16 @@ from types import SimpleNamespace
 
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from appliance.http.record import Record
+from appliance.http.message import RequestHead
 from tests.support.observed import keeping
 from tests.support.proxying import proxy, read_responses
 
 PLAIN = b"GET / HTTP/1.1\r\nHost: example.com\r\nAccept: application/json\r\n\r\n"
 
 
-def test_id_of_the_record() -> None:
+def test_id_of_an_observed_request() -> None:
     """What the page names is what the observer numbered: for requests, and for what was none."""
-    kept: list[Record] = []
+    kept: list[RequestHead] = []
     with proxy() as network:
         network.observer = keeping(kept)
         client = network.client()
@@ -26,12 +26,12 @@ def test_id_of_the_record() -> None:
         network.upstream.send(b"nonsense\r\n\r\n")
         client.send(b"GET /\r\n\r\n")
         (_, _, first, _), (_, _, second, _) = read_responses(client.take(), [b"GET", b"GET"], False)
-    assert [record.status for record in kept] == [502, 400]
+    assert [request.status for request in kept] == [502, 400]
     assert json.loads(first)["request_id"].endswith(f"-{kept[0].number:x}")
     assert f"-{kept[1].number:x}<".encode() in second
 
 
-def test_id_without_records() -> None:
+def test_id_without_an_observer() -> None:
     """While nobody observes there are ids as well, and the log has them too."""
     lines: list[str] = []
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 from appliance.config import Limits, Timeouts
 from appliance.http.http2credit import CONNECTION_WINDOW, STREAM_WINDOW
 from appliance.http.message import RequestHead
-from appliance.http.record import Record
 from tests.support.http2 import (
     GET,
     POST,
@@ -776,17 +774,14 @@ class Watching:
     """An observer that keeps what it is told."""
 
     def __init__(self) -> None:
-        self.begun: list[Record] = []
+        self.begun = 0
+        self.requests: list[RequestHead] = []
         self.ended: list[tuple[int, int, int, bool]] = []
         self.methods: list[bytes] = []
 
-    def begin(self, began: float) -> Record:
-        record: Any = SimpleNamespace(number=1, status=0, bytes_in=0, bytes_out=0, site="")
-        self.begun.append(record)
-        return record
-
-    def end(self, record: Record, request: RequestHead, client: Any, now: float, whole: bool) -> None:
-        self.ended.append((record.status, record.bytes_in, record.bytes_out, whole))
+    def end(self, request: RequestHead, client: Any, now: float, whole: bool) -> None:
+        self.requests.append(request)
+        self.ended.append((request.status, request.bytes_in, request.bytes_out, whole))
         self.methods.append(request.method)
 
     def handshake_completed(self, version: str) -> None:
@@ -796,7 +791,7 @@ class Watching:
         raise AssertionError("it was over before")
 
 
-def test_records() -> None:
+def test_observed() -> None:
     """Every request is told of, once as it begins and once as it ends, however it ends."""
     watching: Any = Watching()
     with proxy() as data_path:
@@ -814,4 +809,6 @@ def test_records() -> None:
         (200, 0, 3, False),
     ]
     assert watching.methods == [b"POST", b"", b"GET", b"POST"]
-    assert watching.begun[0].site == "example.com"
+    assert watching.requests[0].site == "example.com"
+    assert sorted(request.number for request in watching.requests) == [1, 2, 3, 4]
+    assert watching.begun == 4

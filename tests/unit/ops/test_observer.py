@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import SimpleNamespace
 
 from twisted.internet.error import ConnectionAborted
 
 from appliance.http.message import RequestHead
-from appliance.http.record import Client, Record
-from appliance.ops.metrics.counts import Counts, Kind, Tally
+from appliance.ops.metrics.counts import Counts
 from appliance.ops.observer import RequestObserver
 
 CLIENT = SimpleNamespace(client="192.0.2.7", tls="TLSv1.3", protocol="", logged=None)
-REQUEST = RequestHead(b"PUT", b"/", 1)
 
 
-def end(observer: RequestObserver, whole: bool = True) -> Record:
-    """A request from 1 to 3 on the clock."""
-    record = observer.begin(1.0)
-    record.status = 200
-    observer.end(record, REQUEST, CLIENT, 3.0, whole)
-    return record
+def begin(observer: RequestObserver) -> RequestHead:
+    """A request from 1 on the clock."""
+    request = RequestHead(b"PUT", b"/", 1)
+    request.number = observer.begun = observer.begun + 1
+    request.started = 1.0
+    return request
 
 
-def line(record: Record, request: RequestHead, client: Client, now: float) -> str:
+def end(observer: RequestObserver) -> None:
+    """One until 3."""
+    request = begin(observer)
+    request.status = 200
+    observer.end(request, CLIENT, 3.0, True)
+
+
+def line(request: RequestHead) -> str:
     """What could be in a log."""
-    return f"{record.number} {request.method!r} {client.client} {now:g}"
+    return f"{request.number} {request.method!r} {request.client.client} {request.started:g} {request.ended:g}"
 
 
 def test_batches() -> None:
@@ -34,7 +38,7 @@ def test_batches() -> None:
     logged: list[int] = []
     counted: list[int] = []
     observer = RequestObserver(
-        lambda tallies: counted.append(sum(len(tally.seconds) for tally in tallies.values())),
+        lambda requests: counted.append(len(requests)),
         (line, lambda lines: logged.append(len(lines))),
         batch=3,
     )
@@ -47,35 +51,34 @@ def test_batches() -> None:
 
 
 def test_one_of_both() -> None:
-    """Whoever counts gets tallies, whoever writes gets lines; neither has to be there."""
-    counted: list[Mapping[Kind, Tally]] = []
+    """Whoever counts gets requests, whoever writes gets lines; neither has to be there."""
+    counted: list[RequestHead] = []
     logged: list[str] = []
-    end(RequestObserver(counted.append, batch=1))
+    end(RequestObserver(counted.extend, batch=1))
     end(RequestObserver(log=(line, logged.extend), batch=1))
-    assert [(kind, tally.seconds) for each in counted for kind, tally in each.items()] == [
-        (("", "", b"PUT", 200), [2.0])
-    ]
-    assert logged == ["1 b'PUT' 192.0.2.7 3"]
+    end(RequestObserver(batch=1))
+    assert [(request.method, request.status) for request in counted] == [(b"PUT", 200)]
+    assert logged == ["1 b'PUT' 192.0.2.7 1 3"]
 
 
 def test_broken_off() -> None:
     """By the client, unless somebody else was named; before an answer began, it has a status of its own."""
     observer = RequestObserver()
-    record = observer.begin(1.0)
-    observer.end(record, REQUEST, CLIENT, 3.0, False)
-    assert (record.status, record.fault) == (499, "client")
-    record = observer.begin(1.0)
-    record.status, record.fault = 200, "body"
-    observer.end(record, REQUEST, CLIENT, 3.0, False)
-    assert (record.status, record.fault) == (200, "body")
+    request = begin(observer)
+    observer.end(request, CLIENT, 3.0, False)
+    assert (request.status, request.fault) == (499, "client")
+    request = begin(observer)
+    request.status, request.fault = 200, "body"
+    observer.end(request, CLIENT, 3.0, False)
+    assert (request.status, request.fault) == (200, "body")
 
 
 def test_in_flight() -> None:
     """What has begun and not ended, whether or not it was passed on."""
     observer = RequestObserver(batch=2)
-    records = [observer.begin(1.0) for _ in range(5)]
-    for record in records[:3]:
-        observer.end(record, REQUEST, CLIENT, 3.0, True)
+    requests = [begin(observer) for _ in range(5)]
+    for request in requests[:3]:
+        observer.end(request, CLIENT, 3.0, True)
     assert observer.in_flight == 2
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from appliance.config import Backend, HealthCheck, PassiveCheck, Timeouts
 from appliance.http.http2client import ANSWER_WINDOW, STREAMS
-from appliance.http.record import Record
+from appliance.http.message import RequestHead
 from appliance.proxy.healthcheck import HealthChecks
 from appliance.proxy.http2pool import Http2Pool
 from tests.support.http2 import (
@@ -869,15 +869,15 @@ def test_goodbye_that_is_not_read() -> None:
         assert app.peer.saw == "reset"
 
 
-def test_records() -> None:
-    """The access log's record says whom a request went to."""
+def test_notes() -> None:
+    """A request takes along whom it went to."""
     with path() as made:
-        told: list[Record] = []
+        told: list[RequestHead] = []
         made.observer = keeping(told)
         client = made.client()
         client.send(REQUEST % 1)
         application(made).ask(headers(1, OK))
-        assert [(record.upstream, record.status) for record in told] == [("http://127.0.0.1:8000", 200)]
+        assert [(request.upstream, request.status) for request in told] == [("http://127.0.0.1:8000", 200)]
 
 
 def test_stream_ids_run_out() -> None:

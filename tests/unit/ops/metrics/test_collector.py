@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 from appliance.ops.metrics.collector import Sources, families
 from appliance.ops.metrics.counts import Counts
 from appliance.ops.metrics.survey import SiteFigures, Survey
-from tests.support.observed import Ended, tallied
+from tests.support.observed import Ended, observed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -82,7 +82,7 @@ def test_nothing_yet() -> None:
 def test_requests() -> None:
     """Counts, bytes and a histogram for each site; those of no site have no times."""
     made = sources()
-    made.counts.requests(tallied([request("a.example"), request("a.example", fault="client"), request("", "")]))
+    made.counts.requests(observed([request("a.example"), request("a.example", fault="client"), request("", "")]))
     lines = told(made)
     assert 'requests_total{code="200",method="GET",site="a.example"} 2.0' in lines
     assert 'request_faults_total{by="client",site="a.example"} 1.0' in lines
@@ -180,7 +180,7 @@ def test_ten_thousand_sites() -> None:
     """The answer is no longer than for a few; what is wrong is in it."""
     made = sources(20)
     for number in range(10_000):
-        made.counts.requests(tallied([request(f"{number}.example", f"http://127.0.0.1:{number}")]))
+        made.counts.requests(observed([request(f"{number}.example", f"http://127.0.0.1:{number}")]))
     made.survey.figures = {
         f"{number}.example": SiteFigures(f"{number}.example", NOW + timedelta(days=80 - number % 79), NOW, 0)
         for number in range(10_000)
@@ -206,7 +206,7 @@ def test_promtool_has_nothing_to_say() -> None:
     promtool = shutil.which("promtool")
     assert promtool is not None, "apt-get install prometheus"
     made = sources()
-    made.counts.requests(tallied([request("a.example"), request("")]))
+    made.counts.requests(observed([request("a.example"), request("")]))
     text = generate_latest(Registry(made))
     checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, timeout=20, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")

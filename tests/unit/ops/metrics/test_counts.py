@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve
 
-from appliance.ops.metrics.counts import BOUNDS, NO_SITE, THE_OTHERS, Counts, Kind, Tally
-from tests.support.observed import Ended, tallied
+from appliance.http.message import RequestHead
+from appliance.ops.metrics.counts import BOUNDS, NO_SITE, THE_OTHERS, Counts
+from tests.support.observed import Ended, observed
 
 
-def ended(fault: str = "", **made: Any) -> Mapping[Kind, Tally]:
+def ended(fault: str = "", **made: Any) -> list[RequestHead]:
     """A request whose time was by half the upstream's."""
     one = Ended(fault=fault, **made)
-    return tallied([evolve(one, answered=one.seconds / 2)])
+    return observed([evolve(one, answered=one.seconds / 2)])
 
 
 def test_requests() -> None:
     """By site, method and status; with bytes and times."""
     counts = Counts(10)
-    for tallies in (ended(), ended(), ended(status=404), ended(site="b.example", method=b"POST")):
-        counts.requests(tallies)
+    for batch in (ended(), ended(), ended(status=404), ended(site="b.example", method=b"POST")):
+        counts.requests(batch)
     site = counts.sites["a.example"]
     assert site.requests == {(b"GET", 200): 2, (b"GET", 404): 1}
     assert (site.bytes_in, site.bytes_out) == (9, 15)
@@ -53,7 +53,7 @@ def test_tunnels() -> None:
 def test_without_a_site_or_an_upstream() -> None:
     """What the appliance answered by itself, and what was no request."""
     counts = Counts(10)
-    counts.requests(tallied([Ended("", upstream=""), Ended("", b"", 400, upstream="")]))
+    counts.requests(observed([Ended("", upstream=""), Ended("", b"", 400, upstream="")]))
     assert counts.sites[NO_SITE].requests == {(b"GET", 200): 1, (b"other", 400): 1}
     assert counts.upstreams == {}
 
@@ -62,7 +62,7 @@ def test_when_the_upstream_answered() -> None:
     """With the response's end, if that came at once; not at all, if something else went wrong."""
     counts = Counts(10)
     for fault in ("", "head"):
-        counts.requests(tallied([Ended(fault=fault)]))
+        counts.requests(observed([Ended(fault=fault)]))
     assert sum(counts.upstreams["http://a:1"].counts) == 1
     assert abs(counts.upstreams["http://a:1"].seconds - 0.3) < 1e-9
 

@@ -9,7 +9,7 @@ import pytest
 
 from appliance.ops.metrics.counts import NO_SITE, THE_OTHERS, Counts
 from appliance.ops.metrics.sum import Document, FiguresError, add, take, whole_numbers
-from tests.support.observed import Ended, tallied
+from tests.support.observed import Ended, observed
 
 
 def ended(site: str, method: bytes = b"GET", status: int = 200, upstream: str = "", fault: str = "") -> Ended:
@@ -21,7 +21,7 @@ def counted(most: int = 10) -> Counts:
     """Some of everything."""
     counts = Counts(most)
     counts.requests(
-        tallied([ended("one.test", upstream="app"), ended("one.test", b"BREW", 418, fault="client"), ended("")])
+        observed([ended("one.test", upstream="app"), ended("one.test", b"BREW", 418, fault="client"), ended("")])
     )
     counts.handshake_completed("TLSv1.3")
     counts.handshake_failed("no such name")
@@ -67,12 +67,12 @@ def test_nothing_is_lost_nothing_twice() -> None:
 def test_bounds_hold_for_sums() -> None:
     """Sites beyond the number that have figures of their own share them, whoever counted them."""
     total, other = Counts(1), Counts(1)
-    total.requests(tallied([ended("one.test")]))
-    other.requests(tallied([ended("two.test"), ended("three.test"), ended("")]))
+    total.requests(observed([ended("one.test")]))
+    other.requests(observed([ended("two.test"), ended("three.test"), ended("")]))
     add(total, sent(other))
     assert set(total.sites) == {"one.test", THE_OTHERS, NO_SITE}
     assert plain(total)["sites"][THE_OTHERS]["requests"] == [["GET", 200, 2]]
-    other.requests(tallied([ended("four.test"), ended("five.test")]))
+    other.requests(observed([ended("four.test"), ended("five.test")]))
     add(total, sent(other))
     assert plain(total)["sites"][THE_OTHERS]["requests"] == [["GET", 200, 4]]
 

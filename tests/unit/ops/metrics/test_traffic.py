@@ -5,7 +5,7 @@ from __future__ import annotations
 from appliance.ops.metrics import traffic
 from appliance.ops.metrics.counts import BOUNDS, Counts
 from appliance.ops.metrics.traffic import KEPT, TICK, WINDOW, Traffic, quantile
-from tests.support.observed import Ended, tallied
+from tests.support.observed import Ended, observed
 
 
 def ended(site: str = "a.example", status: int = 200, seconds: float = 0.03, upstream: str = "http://a:1") -> Ended:
@@ -44,10 +44,10 @@ def test_lately_is_the_last_minute() -> None:
     counts = Counts(10)
     watch = watched(counts)
     watch.look(0.0)
-    counts.requests(tallied([ended(status=502, seconds=9.0)] * 10))
+    counts.requests(observed([ended(status=502, seconds=9.0)] * 10))
     for number in range(1, 30):
         watch.look(number * TICK)
-    counts.requests(tallied([ended(), ended(), ended(status=500)]))
+    counts.requests(observed([ended(), ended(), ended(status=500)]))
     watch.look(30 * TICK)
     site = watch.site("a.example")
     assert site is not None
@@ -64,7 +64,7 @@ def test_memory_is_bounded() -> None:
     """So many looks, so many sites; and what stood still is not copied."""
     counts = Counts(traffic.MOST + 5)
     watch = watched(counts)
-    counts.requests(tallied([ended(f"{number}.example", upstream="") for number in range(traffic.MOST + 5)]))
+    counts.requests(observed([ended(f"{number}.example", upstream="") for number in range(traffic.MOST + 5)]))
     for number in range(3 * KEPT):
         watch.look(number * TICK)
     assert len(watch._looks) == KEPT + 1

@@ -15,7 +15,7 @@ from appliance.ops.statuspage.buttons import Button, Outcome
 from appliance.ops.statuspage.markup import page
 from appliance.ops.statuspage.page import PER_PAGE, Offer, Wish, render
 from appliance.ops.statuspage.style import POLICY, STYLE
-from tests.support.observed import tallied
+from tests.support.observed import observed
 from tests.support.reports import NOW, MadeReport
 from tests.support.statusfigures import figures, look_up
 from tests.support.statuspages import CERTIFICATE, FAILED, GOOD, HOSTILE, shown, told
@@ -39,7 +39,7 @@ def traffic() -> Traffic:
     counts = Counts(10)
     made = Traffic(counts, lambda: 3, lambda: {"http": 1, "https": 2})
     made.look(0.0)
-    counts.requests(tallied([ended("one.test"), ended("one.test", 500, 2.0)] * 200))
+    counts.requests(observed([ended("one.test"), ended("one.test", 500, 2.0)] * 200))
     made.look(5.0)
     return made
 
