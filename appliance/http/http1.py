@@ -61,6 +61,10 @@ _REQUEST_LINE_REST = 32
 """No request line is longer than its target by more than this: the longest method known and ``HTTP/1.1``."""
 
 
+_Values = tuple[bytes, ...]
+"""Of one field, usually none: tuples, as an empty one costs nothing."""
+
+
 class _Collector:
     """Receives what llhttp finds in one head."""
 
@@ -144,25 +148,25 @@ def _take_request_fields(request: RequestHead, lines: bytes) -> None:
 
     ``lines`` are canonical, and begin with the end of the line before them.
     """
-    hosts: list[bytes] = []
-    lengths: list[bytes] = []
-    codings: list[bytes] = []
-    connection: list[bytes] = []
-    upgrade: list[bytes] = []
+    hosts: _Values = ()
+    lengths: _Values = ()
+    codings: _Values = ()
+    connection: _Values = ()
+    upgrade: _Values = ()
     parts = _REQUEST_OWN.split(lines)
     request.lines = b"".join(parts[::3])[2:]
     for position in range(1, len(parts), 3):
         name, value = parts[position].lower(), parts[position + 1]
         if name == b"host":
-            hosts.append(value)
+            hosts += (value,)
         elif name == b"connection":
-            connection.append(value.lower())
+            connection += (value.lower(),)
         elif name == b"content-length":
-            lengths.append(value)
+            lengths += (value,)
         elif name == b"transfer-encoding":
-            codings.append(value)
+            codings += (value,)
         elif name == b"upgrade":
-            upgrade.append(value)
+            upgrade += (value,)
         elif name == b"expect":
             if value.lower() != b"100-continue":
                 raise RequestError(417, "unknown expectation")
@@ -180,7 +184,7 @@ def _take_request_fields(request: RequestHead, lines: bytes) -> None:
         _take_connection(request, b",".join(connection), upgrade)
 
 
-def _take_connection(request: RequestHead, options: bytes, upgrade: list[bytes]) -> None:
+def _take_connection(request: RequestHead, options: bytes, upgrade: _Values) -> None:
     if options == b"keep-alive":
         request.keep_alive = True
         return
@@ -204,7 +208,7 @@ def _may_ask_for(protocol: bytes) -> bool:
     return _PROTOCOL.fullmatch(protocol) is not None and protocol.partition(b"/")[0].lower() not in (b"h2c", b"http")
 
 
-def _request_framing(version: int, lengths: list[bytes], codings: list[bytes]) -> int:
+def _request_framing(version: int, lengths: _Values, codings: _Values) -> int:
     """RFC 9112 section 6.3, at its strictest: whatever two servers could read differently is refused."""
     if codings:
         if lengths:
@@ -267,19 +271,19 @@ def _canonical_response(head: bytes) -> bytes:
 
 def _take_response_fields(response: ResponseHead, lines: bytes, method: bytes) -> None:
     """As `_take_request_fields`."""
-    lengths: list[bytes] = []
-    codings: list[bytes] = []
-    connection: list[bytes] = []
+    lengths: _Values = ()
+    codings: _Values = ()
+    connection: _Values = ()
     parts = _RESPONSE_OWN.split(lines)
     response.lines = b"".join(parts[::3])[2:]
     for position in range(1, len(parts), 3):
         name, value = parts[position].lower(), parts[position + 1]
         if name == b"content-length":
-            lengths.append(value)
+            lengths += (value,)
         elif name == b"transfer-encoding":
-            codings.append(value)
+            codings += (value,)
         elif name == b"connection":
-            connection.append(value.lower())
+            connection += (value.lower(),)
         elif name == b"upgrade" and response.status == 101:
             response.upgrade = value
     if connection:
@@ -302,7 +306,7 @@ def _heed_connection(response: ResponseHead, options: bytes) -> None:
     response.fields = without(response.fields, names)
 
 
-def _take_response_framing(response: ResponseHead, lengths: list[bytes], codings: list[bytes], method: bytes) -> None:
+def _take_response_framing(response: ResponseHead, lengths: _Values, codings: _Values, method: bytes) -> None:
     """RFC 9112 section 6.3 for responses; a doubtful framing is an error, never a guess."""
     if codings:
         if lengths:
