@@ -1,19 +1,21 @@
-"""Turns of the epoll reactor without a logging context: same deeds, same ends."""
+"""Turns of the epoll reactor without a logging context, one after the other: same deeds, same ends."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import threading
+from collections.abc import Callable
 
 import pytest
 from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from appliance.net.dispatch import dispatch_directly
-from appliance.net.immediate import ImmediatePort, ImmediateServer
+from appliance.net.immediate import ImmediatePort, ImmediateServer, connect_tcp
 
 
 class Echo(Protocol):
@@ -124,6 +126,107 @@ def test_a_full_socket_is_written_to_when_it_has_room(served: Served) -> None:
         with contextlib.suppress(BlockingIOError):
             received += len(served.client.recv(1 << 20))
     assert received == len(data)
+
+
+class Pinger(Protocol):
+    """Says something again whenever it is repeated; does ``step`` first, with how often that was."""
+
+    def __init__(self, step: Callable[[int], object]) -> None:
+        self.step = step
+        self.heard = 0
+
+    def connectionMade(self) -> None:
+        self.transport.write(b"ping")
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += 1
+        self.step(self.heard)
+        self.transport.write(b"ping")
+
+
+class Running(Served):
+    """The same, running until somebody stops it, with a client that never falls silent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounds = 0
+        """How often the main loop looked for something else to do."""
+        self.late = False
+        run_until_current = self.reactor.runUntilCurrent
+
+        def count() -> None:
+            self.rounds += 1
+            run_until_current()
+
+        self.reactor.runUntilCurrent = count  # type: ignore[method-assign]
+
+    def run(self, step: Callable[[int], object]) -> None:
+        """Until the reactor is stopped; ``late`` if that had to be done from here."""
+
+        def give_up() -> None:
+            self.late = True
+            self.reactor.stop()
+
+        given_up = self.reactor.callLater(20, give_up)
+        connect_tcp(self.reactor, "127.0.0.1", self.port.getHost().port, _Once(step))
+        self.reactor.run(installSignalHandlers=False)
+        if given_up.active():
+            given_up.cancel()
+
+
+class _Once(ClientFactory):
+    """For one `Pinger`."""
+
+    noisy = False
+
+    def __init__(self, step: Callable[[int], object]) -> None:
+        self.step = step
+
+    def buildProtocol(self, addr: object) -> Pinger:
+        return Pinger(self.step)
+
+
+@pytest.fixture
+def running():
+    running = Running()
+    yield running
+    running.close()
+
+
+def test_turn_follows_turn(running: Running) -> None:
+    """While there is nothing else to do, the main loop is not gone through; to be stopped is something else."""
+    running.run(lambda heard: heard == 1000 and running.reactor.stop())
+    assert not running.late
+    assert running.rounds < 100
+
+
+def test_timed_calls_are_on_time(running: Running) -> None:
+    """However busy the connections are; so is one that somebody adds meanwhile."""
+    called: list[int] = []
+
+    def step(heard: int) -> None:
+        if heard == 100:
+            running.reactor.callLater(0, called.append, 1)
+        if called:
+            called.clear()
+            running.reactor.callLater(0.05, running.reactor.stop)
+
+    running.run(step)
+    assert not running.late
+
+
+def test_threads_are_heard(running: Running) -> None:
+    """A call from a thread is made, however busy the connections are."""
+    threads: list[threading.Thread] = []
+
+    def step(heard: int) -> None:
+        if heard == 100:
+            threads.append(threading.Thread(target=running.reactor.callFromThread, args=(running.reactor.stop,)))
+            threads[0].start()
+
+    running.run(step)
+    threads[0].join()
+    assert not running.late
 
 
 def test_other_reactors_are_left_alone() -> None:
