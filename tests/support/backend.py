@@ -100,8 +100,7 @@ class Backend:
             ahead = b""
             connection.sendall(self._greeting)
             if self._tls is not None:
-                while raw.recv(1, socket.MSG_PEEK) not in (b"\x16", b""):  # a PROXY header comes before TLS
-                    ahead += raw.recv(1)
+                ahead = _proxy_header(raw)
                 connection = self._tls.wrap_socket(raw, server_side=True)
                 with self._lock:
                     self._open.add(connection)
@@ -134,3 +133,14 @@ class Backend:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _proxy_header(connection: socket.socket) -> bytes:
+    """The PROXY header, of version 2, that comes before TLS, if there is one.
+
+    It is read by the length that it tells: any byte in it, as of a port, may look like the first of a TLS record.
+    """
+    if connection.recv(1, socket.MSG_PEEK) in (b"\x16", b""):
+        return b""
+    fixed = connection.recv(16, socket.MSG_WAITALL)
+    return fixed + connection.recv(int.from_bytes(fixed[14:]), socket.MSG_WAITALL)
