@@ -35,7 +35,7 @@ from appliance.proxy.handler import RequestId
 from appliance.store import Defer
 
 FLUSH_SECONDS = 1.0
-"""No record waits longer than this for its batch to be full."""
+"""No request waits longer than this for its batch to be full."""
 
 
 class _Flushing(Service):

@@ -100,7 +100,7 @@ def test_socket_activation(tmp_path: Path, application: Application) -> None:
         text = text.replace(f"tcp:{port}:interface=127.0.0.1", f"systemd:domain=INET6:index={number}")
     appliance.config.write_text(text)
     ports = [f"--listen=[::]:{port}" for port in (appliance.http_port, appliance.https_port)]
-    keep = [f"--setenv={name}" for name in ("PYTHONPATH", "PATH", "HOME") if name in os.environ]
+    keep = [f"--setenv=PYTHONPATH={ROOT}", "--setenv=PATH", "--setenv=HOME"]
     appliance.arguments = ["systemd-socket-activate", "--fdname=web:web", *keep, *ports, *appliance.arguments]
     pids: list[int] = []
     appliance.start()
