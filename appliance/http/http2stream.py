@@ -19,7 +19,7 @@ from appliance.http.http2headers import response_fields
 from appliance.http.http2server import ServerStream
 from appliance.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from appliance.http.observing import Observer
-from appliance.http.serving import Exchange, Tunnel
+from appliance.http.serving import Exchange
 from appliance.net.deadlines import NEVER
 
 if TYPE_CHECKING:
@@ -328,10 +328,6 @@ class Stream(ServerStream):
             self.answer(self._connection.handler.errors.answer(status, self._request, fields))
         else:
             self._engine.reset(self, INTERNAL_ERROR if reset is None else reset)
-
-    def switch(self, response: ResponseHead) -> Tunnel:
-        """See Downstream. Never called: only a `http2tunnel.TunnelStream` asks for another protocol."""
-        raise NotImplementedError
 
     # --- time ---
 

@@ -53,6 +53,10 @@ class Downstream(Protocol):
     def resume_request(self) -> None:
         """Go on reading it."""
 
+
+class Switching(Downstream, Protocol):
+    """One whose request asked for another protocol: `server.ServerConnection`, or a `http2tunnel.TunnelStream`."""
+
     def switch(self, response: ResponseHead) -> Tunnel:
         """Become a tunnel, which is to be talked to from now on."""
 

@@ -53,20 +53,15 @@ class _Turns:
                 selectable = get(descriptor)
                 if selectable is None:  # lost through an event before this one
                     continue
-                if event in readings and getattr(selectable, "dispatched_directly", False):
+                reading = event in readings
+                if (reading or event == self._writable) and getattr(selectable, "dispatched_directly", False):
                     try:
-                        why = selectable.doRead()
+                        why = selectable.doRead() if reading else selectable.doWrite()
                     except Exception as error:
-                        why = _unhandled(selectable, error)
+                        _log.failure("Unhandled error of {selectable}", selectable=selectable)
+                        why = error
                     if why:
-                        reactor._disconnectSelectable(selectable, why, True)
-                elif event == self._writable and getattr(selectable, "dispatched_directly", False):
-                    try:
-                        why = selectable.doWrite()
-                    except Exception as error:
-                        why = _unhandled(selectable, error)
-                    if why:
-                        reactor._disconnectSelectable(selectable, why, False)
+                        reactor._disconnectSelectable(selectable, why, reading)
                 else:
                     callWithLogger(selectable, self._do_read_or_write, selectable, descriptor, event)
             calls = reactor._pendingTimedCalls
@@ -81,8 +76,3 @@ class _Turns:
             wait = calls[0].time - self._seconds()
             if not 0.0 < wait < _LONG:
                 return
-
-
-def _unhandled(selectable: Any, error: Exception) -> Exception:
-    _log.failure("Unhandled error of {selectable}", selectable=selectable)
-    return error

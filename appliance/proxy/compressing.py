@@ -12,7 +12,7 @@ from typing import Any
 
 from appliance.http.compression import Encoder, add_vary, change_head, coding_for, encoder_for, negotiable
 from appliance.http.message import Fields, RequestHead, ResponseHead
-from appliance.http.serving import Client, Exchange, Tunnel
+from appliance.http.serving import Client, Exchange
 from appliance.net.proxyprotocol import Connection
 from appliance.proxy.routing import RouteEntry
 from appliance.proxy.target import Target
@@ -138,10 +138,6 @@ class _Between:
     def resume_request(self) -> None:
         """See Downstream."""
         self._client.resume_request()
-
-    def switch(self, response: ResponseHead) -> Tunnel:
-        """See Downstream. Never called: requests that ask for a tunnel do not come here."""
-        raise NotImplementedError
 
     # --- from the exchange ---
 

@@ -77,7 +77,6 @@ class UpstreamConnection:
         "answers",
         "deadline",
         "exchanges",
-        "sent",
         "transport",
     )
 
@@ -92,7 +91,6 @@ class UpstreamConnection:
         """How many requests were sent over it."""
         self.answers = 0
         """To how many of them a response began."""
-        self.sent = 0.0
         """When the last one was."""
         self._state = _IDLE
         self._exchange: Exchange | None = None
@@ -126,9 +124,9 @@ class UpstreamConnection:
         self.exchanges += 1
         self._chunked = request.framing == CHUNKED and not ended
         self._request_ended = ended
-        self.sent = request.sent = self._deadlines.seconds()
+        request.sent = self._deadlines.seconds()
         request.upstream = self._address
-        self.deadline = self.sent + self._timeouts.first_byte if ended else NEVER
+        self.deadline = request.sent + self._timeouts.first_byte if ended else NEVER
         if request.framing == CHUNKED:
             if body:
                 body = chunk(body)

@@ -5,11 +5,11 @@ It decides what may be tried again, and hands flow control across; what to frame
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from appliance.errors import UpstreamError
 from appliance.http.message import NO_BODY, UNTIL_CLOSE, Fields, RequestHead, ResponseHead
-from appliance.http.serving import Downstream, Tunnel
+from appliance.http.serving import Downstream, Switching, Tunnel
 from appliance.net.proxyprotocol import Connection
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
@@ -30,10 +30,6 @@ class Carrier(Protocol):
     @property
     def answers(self) -> int:
         """As many, if each of them has begun to be answered."""
-
-    @property
-    def sent(self) -> float:
-        """When this one was."""
 
     deadline: float
 
@@ -70,8 +66,11 @@ class Upstream(Protocol):
     def acquire(self, exchange: Exchange, fresh: bool) -> None:
         """Answer with ``upstream_ready`` or ``upstream_failed``, at once or later; ``fresh``: not a reused one."""
 
-    def may_replay(self, connection: Carrier, replays: int) -> bool:
-        """Whether a request that may be sent again should be: ``connection`` ended before any byte of a response."""
+    def may_replay(self, connection: Carrier, sent: float, replays: int) -> bool:
+        """Whether a request that may be sent again should be: ``connection`` ended before any byte of a response.
+
+        It was ``sent`` then, and again before that so many times.
+        """
 
     def forget(self, exchange: Exchange) -> None:
         """The exchange does not wait for a connection any more."""
@@ -204,7 +203,7 @@ class Exchange:
     def upstream_unanswered(self, connection: Carrier, error: UpstreamError) -> None:
         """The connection ended before any byte of a response: closed while idle, or by an application that restarts."""
         self._connection = None
-        if self.replayable and self._upstream.may_replay(connection, self._replays):
+        if self.replayable and self._upstream.may_replay(connection, self.request.sent, self._replays):
             self._replays += 1
             self._upstream.acquire(self, True)
         else:
@@ -279,7 +278,7 @@ class Exchange:
 
     def switched(self, response: ResponseHead) -> None:
         """The upstream speaks the other protocol from here on."""
-        self._tunnel = self._downstream.switch(response)
+        self._tunnel = cast(Switching, self._downstream).switch(response)  # which asked for it: see may_switch
         self._tunnel.tunnel_opened()
 
     def tunnel_data(self, data: bytes) -> None:

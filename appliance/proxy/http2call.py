@@ -52,7 +52,6 @@ class Call(ClientStream):
         "_unsent",
         "deadline",
         "exchanges",
-        "sent",
     )
 
     def __init__(self, link: Link) -> None:
@@ -71,7 +70,6 @@ class Call(ClientStream):
         self._unsent = 0
         self.deadline = NEVER
         self.exchanges = 0
-        self.sent = 0.0
 
     @property
     def answers(self) -> int:
@@ -87,7 +85,7 @@ class Call(ClientStream):
         link = self._link
         self._exchange = exchange
         self.method = request.method
-        self.sent = request.sent = link.deadlines.seconds()
+        request.sent = link.deadlines.seconds()
         request.upstream = link.address
         self.exchanges = link.opened()
         self._open_ended = request.open_ended = _RPC.match(request.first(b"content-type")) is not None

@@ -83,11 +83,11 @@ class Upstream:
         attempt = self._attempts[exchange] = _Attempt(self, exchange)
         attempt.go(member)
 
-    def may_replay(self, connection: Carrier, replays: int) -> bool:
+    def may_replay(self, connection: Carrier, sent: float, replays: int) -> bool:
         """See exchange.Upstream: an application that restarts closes idle connections, and then those it never took."""
         if not replays and connection.exchanges > 1:
             return True
-        return replays < _REPLAYS and self._deadlines.seconds() - connection.sent < self.backend.try_for
+        return replays < _REPLAYS and self._deadlines.seconds() - sent < self.backend.try_for
 
     def forget(self, exchange: Exchange) -> None:
         """See exchange.Upstream."""

@@ -289,7 +289,7 @@ class TlsServer(ImmediateWrites, LingeringClose, Accepted, Server):
 
     def startTLS(self, ctx: object, normal: bool = True) -> None:
         """Refused: this is TLS already."""
-        raise NotImplementedError("TLS within TLS is not supported")
+        raise RuntimeError("this connection speaks TLS already")
 
     def _failure(self, error: SSL.Error) -> Exception:
         """The ``connectionLost`` reason for an error: OpenSSL's own, or that the socket was closed or reset."""

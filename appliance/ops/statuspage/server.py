@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
@@ -25,7 +26,7 @@ MAX_FORM = 4096
 _log = Logger()
 
 
-class _Page(Resource):
+class _Page(Resource, ABC):
     """What the pages have in common: they need the status, which takes a while where there are thousands of sites."""
 
     isLeaf = True
@@ -46,8 +47,9 @@ class _Page(Resource):
         answering.addCallback(lambda content: None if gone else _send(request, content))
         return NOT_DONE_YET
 
+    @abstractmethod
     async def _answer(self, request: Request) -> bytes:
-        raise NotImplementedError
+        """The content."""
 
     async def _status(self) -> Document:
         told = self._commands["status"].call({})

@@ -515,7 +515,7 @@ def test_handshaking_flag(ours: Server, connect: Connect) -> None:
     ours.loop.until(lambda: ours.protocol.received, "data")
     assert not transport.handshaking
     verifyObject(INegotiated, transport)
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(RuntimeError, match="TLS already"):
         transport.startTLS(None)
 
 
