@@ -180,6 +180,7 @@ ADAPTERS = [
     "appliance.acme.pointing",
     "appliance.acme.renewallog",
     "appliance.acme.responders",
+    "appliance.acme.shield",
     "appliance.acme.spending",
     "appliance.acme.tlsalpn",
     "appliance.acme.turns",

@@ -39,6 +39,7 @@ from appliance.acme.order import (
 from appliance.acme.progress import Tell, tell_nobody
 from appliance.acme.request import CertificateRequest, Unfinished
 from appliance.acme.responders import Responders
+from appliance.acme.shield import shielded
 from appliance.errors import (
     AcmeConnectionError,
     AcmeError,
@@ -136,12 +137,17 @@ class Issuance:
         Raises OrderError, AcmeProblemError, AcmeConnectionError, AcmeProtocolError.
         """
         payload = await self._wish()
+        url, order = await shielded(self._place(payload, now, remember))
+        return await self._finish(url, order, Progress.ORDERED)
+
+    async def _place(self, payload: Mapping[str, object], now: datetime, remember: Remember) -> tuple[str, Order]:
+        """Ask for the order. Cut off in the middle, nobody would know whether the CA has it: to be shielded."""
         unfinished = Unfinished(self._terms.authority, self._names, keys.to_pem(self._key).decode("ascii"), now)
         await remember(unfinished)
         self._tell(f"orders a certificate {self._for} from {self._terms.authority}")
         url, order = await self._new_order(payload)
         await remember(evolve(unfinished, url=url))
-        return await self._finish(url, order, Progress.ORDERED)
+        return url, order
 
     async def resume(self, url: str) -> Certificate:
         """Go on with an order that was begun with the same key. Raises as ``run``; OrderGoneError if there is none."""
@@ -173,7 +179,8 @@ class Issuance:
                     self._tell("the certificate is made: fetches it")
                     return await self._download(order)
                 case Move.FAIL:
-                    raise spoiled(order, self._names)
+                    failures = await self._spoilers(order) if progress is Progress.RESUMED else {}
+                    raise failed(failures) if failures else spoiled(order, self._names)
 
     async def _wish(self) -> dict[str, object]:
         """What ``newOrder`` is told (section 7.4), with a profile and RFC 9773's ``replaces`` if the CA knows them."""
@@ -217,7 +224,7 @@ class Issuance:
         """Prove all names that are not proved yet. Raises OrderError telling every name that could not be."""
         attempts, failures = [], {}
         for url in order.authorizations:
-            authorization = self._parse_authorization(await self._account.fetch(url, f"authorization {self._for}"))
+            authorization = await self._authorization(url)
             if authorization.status == "pending":
                 responders = self._responders.for_name(authorization.name)
                 challenge = choose(authorization, responders)
@@ -233,6 +240,18 @@ class Issuance:
             failures = await self._prove(attempts)
         if failures:
             raise failed(failures, {attempt.name: attempt.challenge.type for attempt in attempts})
+
+    async def _spoilers(self, order: Order) -> dict[str, Problem]:
+        """The names that spoiled an order while we were not there to see it: CAs need not tell in the order."""
+        failures = {}
+        for url in order.authorizations:
+            authorization = await self._authorization(url)
+            if authorization.status not in ("pending", "valid"):
+                failures[authorization.name] = failure(authorization)
+        return failures
+
+    async def _authorization(self, url: str) -> Authorization:
+        return self._parse_authorization(await self._account.fetch(url, f"authorization {self._for}"))
 
     def _parse_authorization(self, answer: Answer) -> Authorization:
         authorization = Authorization.from_json(answer.json())

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
 from appliance.acme.budget import Hold, Use, certificate_uses, failure_uses, order_uses
@@ -53,8 +53,6 @@ class Ordering:
 
     async def order(self, plan: Plan, state: RenewalState) -> Certificate:
         """Get a certificate that may go live, or raise: ApplianceError for everything foreseen."""
-        if not self._env.is_running():
-            raise CancelledError
         request = CertificateRequest(
             names=plan.names,
             key_type=self._site.key_type or self._env.key_type,

@@ -20,6 +20,8 @@ from appliance.tls.certificate import Certificate
 REDUCTIONS = 10
 """Orders in a row that may follow each other at once, each for fewer names, before the usual waits apply."""
 
+_INTERRUPTED = "The order had been interrupted, and nobody answered the CA meanwhile."
+
 _OLDEST_ORDER = timedelta(days=1)
 """An order that has not been finished for so long never will be."""
 
@@ -64,6 +66,7 @@ def after_failure(
     """
     The record after an attempt that failed: when, and with whom, the next one is.
 
+    An order that was gone on with, and failed, is followed by a new one at once, unless there were failures before.
     Where only some names failed, and no valid certificate covers those for a while yet, they are left out and the
     others are ordered at once.
     """
@@ -72,6 +75,9 @@ def after_failure(
     state = evolve(state.remember(attempt), document=trouble.document)
     if not trouble.keeps_order or state.unfinished is None or state.unfinished.url is None:
         state = evolve(state, unfinished=None)
+    if plan.unfinished is not None and trouble.names and state.failures - state.unreached <= 1:
+        # This says nothing of the names. But only once, and not after a crash, which counts: orders are rationed.
+        return state.fail(f"{trouble.words} {_INTERRUPTED}", None)
     losses = after_failures(state.losses, {n: p for n, p in trouble.names.items() if n in plan.names}, now, random)
     rest = names_to_order(situation.names, losses, situation.serving, now)
     if losses != state.losses and set(rest) < set(plan.names) and not set(rest) & trouble.names.keys():

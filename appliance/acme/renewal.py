@@ -144,8 +144,7 @@ class RenewalService(Service):
         if self._loading is not None:
             self._loading.cancel()
             stopping.append(self._loading)
-        stopped = DeferredList(stopping, consumeErrors=True).addCallback(lambda _: None)
-        return stopped.addTimeout(STOP_TIMEOUT, self._env.clock, self._log_unclean)
+        return self._all_stopped(stopping)
 
     def when_loaded(self) -> Deferred[None]:
         """
@@ -243,8 +242,7 @@ class RenewalService(Service):
         arriving = {site.name: site for site in self._arriving(sites)}
         staying = {site.name: before[site.name] for site in sites if site.name not in arriving}
         leaving = [renewal for name, renewal in before.items() if name not in staying]
-        stopping = DeferredList([renewal.stop() for renewal in leaving], consumeErrors=True)
-        await stopping.addTimeout(STOP_TIMEOUT, self._env.clock, self._log_unclean)
+        await self._all_stopped([renewal.stop() for renewal in leaving])
         states = await self._load_states([site for name, site in arriving.items() if name not in before], clean=False)
         if not self.running:
             return
@@ -372,6 +370,18 @@ class RenewalService(Service):
         waiting, self._waiting_for_load = self._waiting_for_load, None
         for deferred in waiting or ():
             deferred.callback(None)
+
+    def _all_stopped(self, stopping: Sequence[Deferred[None]]) -> Deferred[None]:
+        """Fire when they have ended, or after ``STOP_TIMEOUT``: then even clean-up and writes are not waited for."""
+        all_stopped = DeferredList(stopping, consumeErrors=True)
+        stopped: Deferred[None] = Deferred(lambda _: all_stopped.cancel())
+
+        def tell(_: object) -> None:
+            if not stopped.called:
+                stopped.callback(None)
+
+        all_stopped.addCallback(tell)
+        return stopped.addTimeout(STOP_TIMEOUT, self._env.clock, self._log_unclean)
 
     def _log_unclean(self, result: object, seconds: float) -> None:
         self._log.warn("renewals did not stop within {seconds:.0f} s and are left behind", seconds=seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.logger import Logger
 
-from appliance.acme.failure import Trouble
+from appliance.acme.decision import Action
 from appliance.acme.plan import Plan
 from appliance.acme.state import RenewalState
 from appliance.tls.certificate import Certificate
@@ -19,10 +19,10 @@ def say_what_is_ordered(log: Logger, site: str, plan: Plan, reason: str) -> None
     log.info(text, site=site, names=", ".join(plan.names), authority=plan.authority, reason=reason)
 
 
-def say_what_failed(log: Logger, site: str, plan: Plan, trouble: Trouble, state: RenewalState, meanwhile: str) -> None:
+def say_what_failed(log: Logger, site: str, plan: Plan, state: RenewalState, meanwhile: str) -> None:
     """An attempt brought nothing: why, and what follows from it, as ``state`` has it."""
     again = state.next_attempt
-    what = "tried again at {at:%Y-%m-%d %H:%M:%S} UTC" if again is not None else "tried again with fewer names"
+    what = "tried again at {at:%Y-%m-%d %H:%M:%S} UTC" if again is not None else "tried again at once"
     if again is None and state.losses:
         what = "the other names go on without; these are tried again later"
     log.error(
@@ -31,10 +31,21 @@ def say_what_failed(log: Logger, site: str, plan: Plan, trouble: Trouble, state:
         site=site,
         names=", ".join(plan.names),
         authority=plan.authority,
-        problem=trouble.words,
+        problem=state.problem,
         at=again,
         failures=state.failures,
         meanwhile=meanwhile,
+    )
+
+
+def say_why_there_is_none(log: Logger, site: str, wait: Action) -> None:
+    """A new process has nothing to serve, and what is remembered of its predecessor keeps it from ordering now."""
+    log.warn(
+        "{site}: cannot be reached over TLS until {at:%Y-%m-%d %H:%M:%S} UTC at the earliest: {reason}; to try now:"
+        " appliance renew {site}",
+        site=site,
+        at=wait.at,
+        reason=wait.reason,
     )
 
 

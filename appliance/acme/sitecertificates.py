@@ -39,7 +39,6 @@ class SiteCertificates:
         self.serving: Certificate | None = None
         self.unsaved: Certificate | None = None
         self.store_again: datetime | None = None
-        self.writing = False
 
     def take(self, certificate: Certificate) -> None:
         """A new one, to be stored and served."""
@@ -111,19 +110,14 @@ class SiteCertificates:
         known = (self.serving, self.unsaved, self.stored, self._older)
         return tuple(dict.fromkeys(each for each in known if each is not None))
 
-    async def roll_back(self, previous: Certificate) -> None:
-        """Store and serve ``previous`` in place of what there is. Raises what either raises."""
+    async def keep(self, previous: Certificate) -> None:
+        """Store ``previous``, to be served, in place of what there is. Raises what the store raises, TimeoutError."""
         await self.write(lambda: self._env.store.store(self._site.name, pem.parse(previous.to_pem())))
         self.stored, self.unsaved = previous, None
-        self.install()
 
     async def write(self, write: Callable[[], Deferred[None]]) -> None:
-        """Await a write that, once begun, is not to be cancelled. Raises what it raises, or TimeoutError."""
-        self.writing = True
-        try:
-            await maybeDeferred(write).addTimeout(WRITE_TIMEOUT, self._env.clock)
-        finally:
-            self.writing = False
+        """Await a write; to be shielded, for it is not to be cancelled. Raises what it raises, or TimeoutError."""
+        await maybeDeferred(write).addTimeout(WRITE_TIMEOUT, self._env.clock)
 
     def who(self) -> dict[str, str]:
         """The site and its names, for the log."""

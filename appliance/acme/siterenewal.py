@@ -19,8 +19,14 @@ from appliance.acme.ordering import Ordering
 from appliance.acme.plan import Plan, after_failure, plan_order
 from appliance.acme.pointing import INTERVAL, Pointing, failed_names
 from appliance.acme.progress import Progress
-from appliance.acme.renewallog import say_that_the_clock_is_slow, say_what_failed, say_what_is_ordered
+from appliance.acme.renewallog import (
+    say_that_the_clock_is_slow,
+    say_what_failed,
+    say_what_is_ordered,
+    say_why_there_is_none,
+)
 from appliance.acme.schedule import SKEW, retry_delay
+from appliance.acme.shield import shielded
 from appliance.acme.sitecertificates import SiteCertificates
 from appliance.acme.sitereport import SiteReport, alarm
 from appliance.acme.state import Attempt, RenewalState
@@ -87,11 +93,10 @@ class SiteRenewal:
         self._loop = Deferred.fromCoroutine(self._run())
 
     def stop(self) -> Deferred[None]:
-        """Give up what is under way, except a write, which ends first; fire when all is clean."""
+        """Give up what is under way, except what is shielded, which ends first; fire when all is clean."""
         assert self._loop is not None, "stopped before it was started"
         self._stopped = True
-        if not self._certificates.writing:
-            self._loop.cancel()
+        self._loop.cancel()
         self._loop.addErrback(lambda failure: failure.trap(CancelledError) and None)
         return self._loop.addCallback(lambda _: self._ended())
 
@@ -158,7 +163,13 @@ class SiteRenewal:
         """
         now = self._env.now()
         previous.check(self.site.names, now)
-        await self._certificates.roll_back(previous)
+        await self._certificates.keep(previous)
+        if self._stopped:  # what is served for these names is another's business now
+            raise ApplianceError(
+                f"{self.site.name}: its configuration was replaced while its previous certificate was put back, which"
+                " is stored, but not served; see appliance status"
+            )
+        self._certificates.install()
         until = min(now + ROLLBACK_REST, previous.not_after - (previous.not_after - previous.not_before) / 10)
         self._state = evolve(self._state, names=self.site.names, inquiry=None, last_attempt=now)
         self._state = self._state.hold(until, _WENT_BACK)
@@ -203,9 +214,14 @@ class SiteRenewal:
         return decide(Situation(self.site.names, serving=certificate), self._env.now()).step is Step.WAIT
 
     async def _run(self) -> None:
+        silent = self._certificates.stored is None
         while self._is_running():
             try:
-                await self._do(self._plan(self._env.now()))
+                action = self._plan(self._env.now())
+                if silent and action.step is Step.WAIT:
+                    say_why_there_is_none(self._log, self.site.name, action)
+                silent = False
+                await self._do(action)
             except Exception:
                 if self._is_running():
                     self._log.failure(
@@ -217,7 +233,7 @@ class SiteRenewal:
 
     async def _do(self, action: Action) -> None:
         if action.step is Step.STORE:
-            await self._store()
+            await shielded(self._store())
         elif action.step is Step.INSTALL:
             await self._install()
         elif action.step is Step.RENEW:
@@ -299,14 +315,14 @@ class SiteRenewal:
                 self._log.warn("{site}: no order yet: {reason}", site=self.site.name, reason=hold.reason)
                 await self._save_state()
                 return
-            if not await self._begin(plan):
-                return
-            say_what_is_ordered(self._log, self.site.name, plan, reason)
-            self._progress.begin(reason)
             try:
+                if not await self._begin(plan):
+                    return
+                say_what_is_ordered(self._log, self.site.name, plan, reason)
+                self._progress.begin(reason)
                 certificate = await self._ordering.order(plan, self._state)
             except Exception as error:
-                await self._order_failed(plan, error)
+                await shielded(self._order_failed(plan, error))
                 return
         self._ordered, self._plan_made = certificate, plan
         self._certificates.take(certificate)
@@ -339,7 +355,7 @@ class SiteRenewal:
 
     async def _order_failed(self, plan: Plan, error: Exception) -> None:
         if not self._is_running():
-            self._state = self._state.interrupt(self._env.now())
+            self._state = self._state.interrupt()
             await self._save_state()
             return
         before = self._state
@@ -355,7 +371,7 @@ class SiteRenewal:
             self._log.failure("{site}: unexpected error in an order", site=self.site.name)
         now, random = self._env.now(), self._env.random
         self._state = after_failure(self._situation(), plan, trouble, self._authorities, now, random)
-        say_what_failed(self._log, self.site.name, plan, trouble, self._state, self._certificates.meanwhile())
+        say_what_failed(self._log, self.site.name, plan, self._state, self._certificates.meanwhile())
         self._progress.tell(f"failed: {trouble.words}")
         return trouble
 
@@ -397,7 +413,10 @@ class SiteRenewal:
             self._pointing.forget()
 
     async def _save_state(self) -> bool:
-        state = self._state
+        """Write the record down; whether it could be."""
+        return await shielded(self._save_now(self._state))
+
+    async def _save_now(self, state: RenewalState) -> bool:
         try:
             await self._certificates.write(
                 lambda: self._env.defer(lambda: self._env.states.save(self.site.name, state))

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from appliance import atomicfile
 from appliance.acme import record
 from appliance.acme.budget import Accounts, Hold, Ledger, Use
+from appliance.acme.shield import shielded
 from appliance.errors import StoreError
 from appliance.store import Defer
 
@@ -78,14 +79,16 @@ class Spending:
         """Write what there is; those who come while another write is under way share the next one."""
         self._unsaved = True
         async with self._lock:
-            if not self._unsaved:
-                return
-            self._unsaved = False
-            content = json.dumps(record.dump(self._ledger.accounts(self._now()))).encode() + b"\n"
-            try:
-                await self._defer(lambda: self._write(content))
-            except Exception as error:
-                self._log.error("what was used of CAs cannot be written down: {error}", error=error)
+            if self._unsaved:
+                self._unsaved = False
+                await shielded(self._save_now())
+
+    async def _save_now(self) -> None:
+        content = json.dumps(record.dump(self._ledger.accounts(self._now()))).encode() + b"\n"
+        try:
+            await self._defer(lambda: self._write(content))
+        except Exception as error:
+            self._log.error("what was used of CAs cannot be written down: {error}", error=error)
 
     def _write(self, content: bytes) -> None:
         atomicfile.make_private_folder(self._path.parent)

@@ -21,9 +21,6 @@ from appliance.tls.certificate import Certificate
 RESTART_PATIENCE = timedelta(minutes=15)
 """A restart, being perhaps somebody's attempt at a repair, need not wait longer than this since the last failure."""
 
-STOP_PATIENCE = timedelta(seconds=10)
-"""How soon an attempt that an orderly stop interrupted may be made again."""
-
 LOST_ORDER_PATIENCE = timedelta(minutes=10)
 """How soon there may be another order after one whose answer was never seen: the CA may well have taken it."""
 
@@ -116,13 +113,14 @@ class RenewalState:
         """No attempt before ``until``, though none has failed."""
         return evolve(self, next_attempt=until, waiting=why, retry_after=False, running=False)
 
-    def interrupt(self, now: datetime) -> RenewalState:
-        """An orderly stop in the middle of an attempt: neither a failure nor a licence to order at once again."""
-        failures = max(0, self.failures - 1)
-        next_attempt = now + STOP_PATIENCE
-        if self._may_have_ordered():
-            next_attempt = max(next_attempt, self._after_lost_order())
-        return evolve(self, failures=failures, next_attempt=next_attempt, running=False)
+    def interrupt(self) -> RenewalState:
+        """An orderly stop in the middle of an attempt: no failure.
+
+        The next process goes on at once, with the order if there is one: the CA may be checking already. Only one that
+        the CA may have taken or not is not repeated soon.
+        """
+        next_attempt = self._after_lost_order() if self._may_have_ordered() else None
+        return evolve(self, failures=max(0, self.failures - 1), next_attempt=next_attempt, running=False)
 
     def restart(self) -> RenewalState:
         """What a new process makes of the record.
@@ -130,7 +128,7 @@ class RenewalState:
         An order that was under way is gone on with at once. One that the CA may have taken or not is not repeated
         soon. Long waits that the CA did not ask for are cut short.
         """
-        if self.running and self.unfinished is not None and self.unfinished.url is not None:
+        if self.running and self._has_order():
             return evolve(self, next_attempt=None)
         if self.last_attempt is None or self.next_attempt is None:
             return self._with_losses_cut()
@@ -190,6 +188,9 @@ class RenewalState:
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise StoreError(f"not a renewal record: {error!r}") from error
         return state if state.failures >= 0 else evolve(state, failures=0)
+
+    def _has_order(self) -> bool:
+        return self.unfinished is not None and self.unfinished.url is not None
 
     def _may_have_ordered(self) -> bool:
         lost = self.unfinished is not None and self.unfinished.url is None

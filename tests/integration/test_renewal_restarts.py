@@ -12,7 +12,7 @@ from appliance.acme.state import RenewalState
 from appliance.tls.certificate import Certificate
 from tests.support.appliance import Appliance, serial_of
 from tests.support.pebble import Pebble, PebbleSettings, running_pebble
-from tests.support.processes import accepts
+from tests.support.processes import accepts, wait_for
 
 NOBODY = "http://127.0.0.1:9"
 KILLS = 50
@@ -21,6 +21,12 @@ KILLS = 50
 @pytest.fixture
 def appliance(tmp_path: Path) -> Appliance:
     return Appliance(tmp_path)
+
+
+def has_order(appliance: Appliance, site: str) -> bool:
+    """Whether the CA has one of the site's that is not finished."""
+    unfinished = record(appliance, site).unfinished
+    return unfinished is not None and unfinished.url is not None
 
 
 def record(appliance: Appliance, site: str) -> RenewalState:
@@ -49,17 +55,32 @@ def test_restarts_in_a_row_make_one_order(appliance: Appliance) -> None:
         assert "Traceback" not in appliance.output()
 
 
-def test_an_orderly_restart_goes_on_soon(appliance: Appliance) -> None:
+def test_an_orderly_restart_goes_on_at_once(appliance: Appliance) -> None:
     """Stopped while the CA keeps it waiting: no failure, no order left "under way"; started again, it is certified."""
     with running_pebble(appliance.http_port, retry_after={"authz": 3, "order": 3}, no_sleep=False) as pebble:
         appliance.configure([(["one.test"], NOBODY)], pebble.directory_url, pebble.ca_file)
         appliance.start()
-        appliance.wait_for(lambda: record(appliance, "one.test").running, 10, "an order under way")
+        appliance.wait_for(lambda: has_order(appliance, "one.test"), 10, "an order under way")
         appliance.stop()
-        assert not record(appliance, "one.test").running
-        assert record(appliance, "one.test").failures == 0
+        stopped = record(appliance, "one.test")
+        assert (stopped.running, stopped.failures, stopped.next_attempt) == (False, 0, None)
         with appliance:
             appliance.wait_for(lambda: serial_of(appliance, "one.test", pebble.root()), 60, "certified")
+            assert "goes on with its order for one.test" in appliance.output()
+
+
+def test_checked_while_it_was_stopped(appliance: Appliance) -> None:
+    """The CA finds nobody: the order is lost, and started again, the service says so and makes another at once."""
+    with running_pebble(appliance.http_port, no_sleep=False) as pebble:
+        appliance.configure([(["one.test"], NOBODY)], pebble.directory_url, pebble.ca_file)
+        appliance.start()
+        appliance.wait_for(lambda: "before validating" in pebble.output(), 10, "the CA is about to look")
+        appliance.stop()
+        wait_for(lambda: "set INVALID" in pebble.output(), 30, "the CA has looked")
+        with appliance:
+            appliance.wait_for(lambda: serial_of(appliance, "one.test", pebble.root()), 40, "certified")
+            assert "nobody answered the CA meanwhile.; tried again at once" in appliance.output()
+        assert pebble.output().count('Added order "') == 2
 
 
 def test_a_ca_that_comes_up_late(appliance: Appliance, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from appliance.acme.budget import UNLIMITED, Limits
 from appliance.acme.renewal import RenewalService
 from appliance.acme.request import CertificateRequest, Unfinished
+from appliance.acme.shield import shielded
 from appliance.acme.sitereport import SiteReport
 from appliance.acme.state import RenewalState
 from appliance.config import Site
@@ -30,6 +31,12 @@ succeeded = SynchronousTestCase().successResultOf
 not_yet = SynchronousTestCase().assertNoResult
 
 Answer = Callable[[Sequence[str]], Any]
+
+
+def failure_of(deferred: Deferred[Any]) -> BaseException:
+    """What it has failed with."""
+    error: BaseException = succeeded(deferred.addCallbacks(lambda _: None, lambda failure: failure.value))
+    return error
 
 
 def at_once(function: Callable[[], Any]) -> Deferred[Any]:
@@ -92,8 +99,7 @@ class World:
         names = request.names
         self.requests.append(request)
         if unfinished is None:
-            await remember(Unfinished(self.name, names, "key", self.now()))
-            await remember(Unfinished(self.name, names, "key", self.now(), url="https://ca.example/order/1"))
+            await shielded(self._place(names, remember))
         else:
             self.resumed.append(unfinished)
         self.orders.append((self.clock.seconds(), tuple(names)))
@@ -102,6 +108,10 @@ class World:
             return self.certificate(*names)
         result = answer(names)
         return await result if isinstance(result, Deferred) else result
+
+    async def _place(self, names: tuple[str, ...], remember: Any) -> None:
+        await remember(Unfinished(self.name, names, "key", self.now()))
+        await remember(Unfinished(self.name, names, "key", self.now(), url="https://ca.example/order/1"))
 
     def install(self, site: str, names: Sequence[str], certificate: Certificate) -> None:
         self.served[site] = certificate

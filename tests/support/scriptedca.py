@@ -90,7 +90,7 @@ class ScriptedCa:
         script = self.replies[asked.path]
         reply = script.pop(0) if len(script) > 1 else script[0]
         if isinstance(reply, Deferred):
-            return reply
+            return reply.addCallback(lambda late: self._response(late) if isinstance(late, Reply) else late)
         if isinstance(reply, BaseException):
             failed: Deferred[IResponse] = Deferred()
             failed.errback(Failure(reply))

@@ -89,6 +89,8 @@ def test_failures_postpone() -> None:
     action = decide(Situation(NAMES, FAILED), NOW)
     assert (action.step, action.at) == (Step.WAIT, NOW + HOUR)
     assert action.reason == "there is no certificate; after 2 failures in a row not before then"
+    interrupted = Situation(NAMES, evolve(FAILED, failures=0))
+    assert decide(interrupted, NOW).reason.endswith("; the last attempt was interrupted; not before then")
     assert "1 failure in" in decide(Situation(NAMES, evolve(FAILED, failures=1)), NOW).reason
 
 

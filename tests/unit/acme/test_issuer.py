@@ -20,10 +20,12 @@ from twisted.logger import LogEvent, globalLogPublisher
 from txacme.interfaces import IResponder  # type: ignore[import-untyped]
 from zope.interface import implementer
 
+from appliance.acme import keys
 from appliance.acme.challenges import ChallengeResponse, PendingChallenges, PresentedChallenge
 from appliance.acme.client import REQUEST_TIMEOUT
 from appliance.acme.issuance import RESPONDER_TIMEOUT, TOLERATED_FAILURES, VALIDATION_TIMEOUT
 from appliance.acme.issuer import Issuer
+from appliance.acme.request import CertificateRequest, Unfinished
 from appliance.config import Acme
 from appliance.errors import AcmeConnectionError, AcmeProblemError, AcmeProtocolError, OrderError
 from appliance.tls.certificate import Certificate
@@ -359,6 +361,26 @@ def test_order_turns_invalid(scene: Scene) -> None:
     assert "a.test: caa: CAA forbids" in str(scene.failed(OrderError))
 
 
+@pytest.mark.parametrize("failed", [("b.test",), ()])
+def test_order_that_was_spoiled_before(scene: Scene, failed: tuple[str, ...]) -> None:
+    """Gone on with, it is asked for the names that spoiled it; where none did, the CA's reason will have to do."""
+    reason = {"type": "urn:ietf:params:acme:error:caa", "detail": "CAA forbids"}
+    names = ("a.test", "b.test")
+    scene.ca.on("/order/1", order("invalid", names, error=reason))
+    for name in names:
+        scene.ca.on(f"/authz/{name}", refused(name) if name in failed else authorization("valid", name))
+    key = keys.to_pem(keys.TYPES["p256"]()).decode()
+    unfinished = Unfinished(scene.issuer.name, names, key, NOW, url=f"{BASE}/order/1")
+    outcome: list[Any] = []
+    Deferred.fromCoroutine(scene.issuer.obtain(CertificateRequest(names), unfinished)).addBoth(outcome.append)
+    scene.pump()
+    error = outcome[0].value
+    assert isinstance(error, OrderError)
+    assert tuple(error.failures) == failed
+    words = "b.test: connection: connection refused. The CA could not connect" if failed else "a.test, b.test: caa: CAA"
+    assert str(error).startswith(words)
+
+
 def test_certificate_that_nobody_asked_for(scene: Scene) -> None:
     """An order that is valid before our request is not ours."""
     scene.ca.on("/order", order("valid", http_status=201))
@@ -496,6 +518,28 @@ def test_cancelled_while_the_ca_checks(scene: Scene, seconds: float) -> None:
     assert outcome[0].check(CancelledError)
     assert len(scene.pending) == 0
     assert not scene.clock.getDelayedCalls()
+
+
+def test_cancelled_while_the_order_is_asked_for(scene: Scene) -> None:
+    """It is asked for to its end, and remembered with its URL: nobody is left to wonder whether the CA has it."""
+    answer: Deferred[Any] = Deferred()
+    scene.ca.on("/order", answer)
+    remembered: list[Unfinished] = []
+
+    async def remember(unfinished: Unfinished) -> None:
+        remembered.append(unfinished)
+
+    outcome: list[Any] = []
+    obtaining = Deferred.fromCoroutine(scene.issuer.obtain(CertificateRequest(("a.test",)), None, remember))
+    obtaining.addBoth(outcome.append)
+    scene.pump(1)
+    obtaining.cancel()
+    assert (len(remembered), outcome) == (1, [])
+    answer.callback(order("pending", http_status=201))
+    scene.pump(1)
+    assert outcome[0].check(CancelledError)
+    assert [unfinished.url for unfinished in remembered] == [None, f"{BASE}/order/1"]
+    assert not scene.ca.requests("/authz/a.test")
 
 
 def dns_scene(scene: Scene, *names: str) -> Recorder:

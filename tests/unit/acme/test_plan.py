@@ -107,6 +107,29 @@ def test_order_is_kept() -> None:
     assert after(BEGUN, gone).unfinished is None
 
 
+def test_spoiled_while_it_was_interrupted() -> None:
+    """Another at once, for all names, if the names failed, the order was gone on with, and nothing failed before."""
+    interrupted = Plan("first", NAMES, unfinished=ORDER)
+    trouble = Trouble("no", Blame.NAMES, DNS, {"a.test": DNS})
+    state = evolve(BEGUN, unfinished=ORDER)
+
+    def following(state: RenewalState, plan: Plan, trouble: Trouble) -> RenewalState:
+        return after_failure(Situation(NAMES, state), plan, trouble, CAS, NOW, middle)
+
+    found = following(state, interrupted, trouble)
+    assert (found.next_attempt, found.unfinished, found.losses, found.failures) == (None, None, (), 1)
+    assert found.problem == "no The order had been interrupted, and nobody answered the CA meanwhile."
+    unreached = evolve(state, failures=3, unreached=2)
+    assert following(unreached, interrupted, trouble) == evolve(found, failures=3, unreached=2)
+    for other in (
+        following(state, Plan("first", NAMES), trouble),
+        following(evolve(state, failures=2), interrupted, trouble),
+        following(state, interrupted, evolve(trouble, names={})),
+    ):
+        assert other.problem == "no"
+        assert other.next_attempt is not None or other.losses
+
+
 def test_reduced() -> None:
     """One name fails: the others go on at once, without it."""
     state = after(BEGUN, Trouble("no b", Blame.NAMES, DNS, {"b.test": DNS}))

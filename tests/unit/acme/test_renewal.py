@@ -520,7 +520,7 @@ def test_names_changed(world: World) -> None:
 
 
 def test_stop_in_an_order(world: World) -> None:
-    """The order is cancelled, its clean-up awaited, the record says so, and the next start orders again soon."""
+    """The order is cancelled, its clean-up awaited, the record says so, and the next start goes on with it."""
     cleaned: Deferred[None] = Deferred()
 
     async def slow(names: Sequence[str]) -> Any:
@@ -539,8 +539,8 @@ def test_stop_in_an_order(world: World) -> None:
     assert (world.state("a.example").failures, world.state("a.example").running) == (0, False)
     world.answers.clear()
     world.start("a.example")
-    world.pass_time(11, step=1)
-    assert world.times("a.example") == [0, 10]
+    assert world.times("a.example") == [0, 0]
+    assert len(world.resumed) == 1
 
 
 def test_settle(world: World) -> None:
@@ -591,27 +591,6 @@ def test_stop_in_a_write(world: World) -> None:
     succeeded(stopping)
     assert world.stored("a.example")
     assert world.clock.getDelayedCalls() == []
-
-
-def test_stop_in_the_first_record(world: World) -> None:
-    """Stopped while it writes down that it begins, it does not begin."""
-    gates: list[Deferred[None]] = []
-
-    def slow(function: Callable[[], Any]) -> Deferred[Any]:
-        gate: Deferred[None] = Deferred()
-        gates.append(gate)
-        return gate.addCallback(lambda _: function())
-
-    service = world.service("a.example")
-    service._env = evolve(service._env, defer=slow)
-    service.startService()
-    gates.pop().callback(None)
-    stopping = service.stopService()
-    while gates:
-        gates.pop().callback(None)
-    succeeded(stopping)
-    assert not world.orders
-    assert not world.state("a.example").running
 
 
 def test_stop_while_waiting_for_a_turn(world: World) -> None:

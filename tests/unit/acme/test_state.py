@@ -16,7 +16,7 @@ from appliance.acme.ari import Inquiry, Suggestion
 from appliance.acme.fallback import AuthorityRecord
 from appliance.acme.losses import Loss
 from appliance.acme.request import Unfinished
-from appliance.acme.state import RESTART_PATIENCE, STOP_PATIENCE, Attempt, RenewalState, StateFolder
+from appliance.acme.state import RESTART_PATIENCE, Attempt, RenewalState, StateFolder
 from appliance.errors import Problem, StoreError
 from tests.support.certificates import make_certificate
 
@@ -73,8 +73,8 @@ def test_course_of_an_attempt() -> None:
     again = failed.begin(["a.example"], NOW + DAY, NOW + 2 * DAY)
     assert (again.failures, again.retry_after) == (2, False)
     assert again.succeed(NOW + DAY) == RenewalState(("a.example",), NOW + DAY, NOW + DAY)
-    assert again.interrupt(NOW + DAY).failures == 1
-    assert not again.interrupt(NOW + DAY).running
+    assert again.interrupt().failures == 1
+    assert not again.interrupt().running
 
 
 def test_restart_cuts_long_waits() -> None:
@@ -108,10 +108,11 @@ def test_restart_with_an_order() -> None:
 
 
 def test_orderly_stop_with_an_order() -> None:
-    """As after a crash, when the CA's answer was still to come."""
+    """As after a crash: at once, but not soon when the CA's answer was still to come."""
     begun = RenewalState().begin(["a.example"], NOW, NOW + MINUTE)
-    assert evolve(begun, unfinished=ORDER).interrupt(NOW).next_attempt == NOW + STOP_PATIENCE
-    assert evolve(begun, unfinished=evolve(ORDER, url=None)).interrupt(NOW).next_attempt == NOW + 10 * MINUTE
+    assert begun.interrupt().next_attempt is None
+    assert evolve(begun, unfinished=ORDER).interrupt().next_attempt is None
+    assert evolve(begun, unfinished=evolve(ORDER, url=None)).interrupt().next_attempt == NOW + 10 * MINUTE
 
 
 def test_restart_tries_lost_names_soon() -> None:
