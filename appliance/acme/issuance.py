@@ -39,7 +39,6 @@ from appliance.acme.order import (
 from appliance.acme.progress import Tell, tell_nobody
 from appliance.acme.request import CertificateRequest, Unfinished
 from appliance.acme.responders import Responders
-from appliance.acme.shield import shielded
 from appliance.errors import (
     AcmeConnectionError,
     AcmeError,
@@ -49,6 +48,7 @@ from appliance.errors import (
     CertificateError,
     Problem,
 )
+from appliance.shield import shielded
 from appliance.tls.certificate import Certificate, PrivateKey
 
 log = Logger()

@@ -26,12 +26,12 @@ from appliance.acme.renewallog import (
     say_why_there_is_none,
 )
 from appliance.acme.schedule import SKEW, retry_delay
-from appliance.acme.shield import shielded
 from appliance.acme.sitecertificates import SiteCertificates
 from appliance.acme.sitereport import SiteReport, alarm
 from appliance.acme.state import Attempt, RenewalState
 from appliance.config import Site
 from appliance.errors import ApplianceError, CertificateError
+from appliance.shield import shielded
 from appliance.tls.certificate import Certificate
 
 FAULT_PAUSE = 60.0

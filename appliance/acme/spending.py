@@ -13,8 +13,8 @@ from twisted.logger import Logger
 from appliance import atomicfile
 from appliance.acme import record
 from appliance.acme.budget import Accounts, Hold, Ledger, Use
-from appliance.acme.shield import shielded
 from appliance.errors import StoreError
+from appliance.shield import shielded
 from appliance.store import Defer
 
 _MAX_FILE = 16 * 1024 * 1024

@@ -16,11 +16,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from appliance.acme.budget import UNLIMITED, Limits
 from appliance.acme.renewal import RenewalService
 from appliance.acme.request import CertificateRequest, Unfinished
-from appliance.acme.shield import shielded
 from appliance.acme.sitereport import SiteReport
 from appliance.acme.state import RenewalState
 from appliance.config import Site
 from appliance.errors import Problem
+from appliance.shield import shielded
 from appliance.store import CertificateStore
 from appliance.tls.certificate import Certificate
 from tests.support.certificates import make_certificate

@@ -7,18 +7,22 @@ restart repeats it nor a failure is forgotten: a hook that failed runs again at 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SHA256
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from appliance import atomicfile
 from appliance.acme.dns.process import run
 from appliance.config import Site
+from appliance.config.alarm import Export
 from appliance.errors import StoreError
 from appliance.ops.deploy.export import export
+from appliance.shield import shielded
 from appliance.store import Defer
 from appliance.tls.certificate import Certificate
 
@@ -37,6 +41,7 @@ class Deployer:
         self._sites = sites
         self._state_dir = state_dir
         self._defer = defer
+        self._copying: defaultdict[str, DeferredLock] = defaultdict(DeferredLock)
 
     def wants(self, name: str) -> bool:
         """Whether there is anything to do for a site."""
@@ -63,8 +68,13 @@ class Deployer:
         settings = site.export
         if settings is None:
             return
-        if await self._defer(lambda: export(certificate, settings.to, settings.group)):
+        async with self._copying[site.name]:  # one that was given up is written to its end first, lest the two mix
+            changed = await shielded(self._copy(certificate, settings))
+        if changed:
             _log.info("{site}: exported to {folder}", site=site.name, folder=settings.to)
+
+    async def _copy(self, certificate: Certificate, settings: Export) -> bool:
+        return await self._defer(lambda: export(certificate, settings.to, settings.group))
 
     async def _hook(self, site: Site, certificate: Certificate) -> str:
         marker = self._state_dir / "deployed" / f"{site.name}.txt"

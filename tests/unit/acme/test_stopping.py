@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import define, evolve, field
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
 from appliance.acme.budget import LETS_ENCRYPT, order_uses
@@ -20,30 +20,9 @@ from appliance.config import Site
 from appliance.errors import ApplianceError, OrderError, Problem
 from appliance.tls.certificate import Certificate
 from tests.support.renewalworld import DAY, World, failure_of, not_yet, raising, succeeded
+from tests.support.slowdisk import SlowDisk
 
 CONNECTION = Problem("urn:ietf:params:acme:error:connection", "connection refused")
-
-
-@define
-class SlowDisk:
-    """A thread that works when it is told to; that nobody waits any more does not take its work back."""
-
-    waiting: list[tuple[Callable[[], Any], Deferred[Any]]] = field(factory=list)
-    most: int = 0
-    """How many pieces of work waited at once."""
-
-    def __call__(self, function: Callable[[], Any], /) -> Deferred[Any]:
-        done: Deferred[Any] = Deferred()
-        self.waiting.append((function, done))
-        self.most = max(self.most, len(self.waiting))
-        return done
-
-    def work(self, pieces: int = 100) -> None:
-        """Do as much, if there is as much."""
-        while self.waiting and pieces:
-            function, done = self.waiting.pop(0)
-            maybeDeferred(function).chainDeferred(done)
-            pieces -= 1
 
 
 @pytest.fixture

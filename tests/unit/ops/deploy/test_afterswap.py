@@ -10,7 +10,7 @@ import pem
 import pytest
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, execute, fail, succeed
 from twisted.internet.process import reapAllProcesses
 from twisted.internet.protocol import Factory, Protocol
 
@@ -26,7 +26,9 @@ from appliance.tls.snimap import SniMap
 from tests.support.certificates import make_certificate
 from tests.support.loop import Loop, loop
 from tests.support.processes import free_port
+from tests.support.renewalworld import failure_of, not_yet, succeeded
 from tests.support.reports import NOW
+from tests.support.slowdisk import SlowDisk
 
 ONE = make_certificate(["one.test", "*.one.test"])
 OTHER = make_certificate(["one.test"])
@@ -249,3 +251,20 @@ def test_a_hook_that_fails_runs_again(tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         bad = Site(("one.test",), (), export=Export(tmp_path / "file"))
         assert "could not be passed on" in deployed(turning, tmp_path / "s", bad)
+
+
+def test_a_newer_copy_waits_for_the_older(tmp_path: Path) -> None:
+    """Two swaps follow each other while the disk is slow: no key of the one beside the chain of the other."""
+    disk = SlowDisk()
+    deployer = Deployer(None, {"one.test": Site(("one.test",), (), export=Export(tmp_path / "out"))}, tmp_path, disk)
+    first, second = (Deferred.fromCoroutine(deployer("one.test", each)) for each in (ONE, OTHER))
+    first.cancel()
+    not_yet(first)
+    assert len(disk.waiting) == 1
+    disk.work(1)
+    assert isinstance(failure_of(first), CancelledError)
+    not_yet(second)
+    disk.work()
+    assert succeeded(second) == ""
+    assert disk.most == 1
+    assert Certificate.from_pem((tmp_path / "out" / "combined.pem").read_bytes()).leaf == OTHER.leaf

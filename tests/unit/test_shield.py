@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import Clock
 
-from appliance.acme.shield import shielded
+from appliance.shield import shielded
 from tests.support.renewalworld import failure_of, not_yet
 from tests.support.renewalworld import succeeded as result_of
 
