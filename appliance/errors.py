@@ -128,3 +128,7 @@ class UpstreamError(ApplianceError):
         self.status = status
         self.reset = reset
         super().__init__(reason)
+
+
+class RefusedError(UpstreamError):
+    """Nobody listens at the upstream's address: it is not there, or about to go."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from errno import ECONNREFUSED, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOMEM
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from appliance.errors import UpstreamError
+from appliance.errors import RefusedError, UpstreamError
 from appliance.net.deadlines import NEVER
 from appliance.proxy.connection import UpstreamConnection
 from appliance.tls.peername import require_name
@@ -37,6 +37,9 @@ CONNECT, TLS, HTTP_2, LOCAL = "connect", "tls", "http2", "local"
 is not the application's doing: this machine has no more sockets to give."""
 
 _OWN_ERRORS = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
+
+_NOBODY_LISTENS = frozenset({ECONNREFUSED, ENOENT})
+"""At a port, or at a UNIX socket's name."""
 
 _HTTP_1_1, _HTTP_2 = [b"http/1.1"], [b"h2"]
 
@@ -66,6 +69,8 @@ class Dial:
         self._timer: IDelayedCall | None = None
         self._hosts: list[str] = []
         self._reasons: list[str] = []
+        self._error: type[UpstreamError] = RefusedError
+        """What it is if all fails: this as long as everybody asked refuses."""
         self._allowed = pool.timeouts.connect
         self._began = 0.0
 
@@ -145,14 +150,17 @@ class Dial:
         self._connector = None
         if self._ended:
             return
-        if getattr(reason.value, "osError", None) in _OWN_ERRORS:
+        number = getattr(reason.value, "osError", None)
+        if number in _OWN_ERRORS:
             self.fail(UpstreamError(LOCAL, f"no connection to it could be begun: {reason.getErrorMessage()}", 503))
             return
         self._reasons.append(_connect_error(reason))
+        if number not in _NOBODY_LISTENS:
+            self._error = UpstreamError
         if self._hosts:
             self._next_host()
         else:
-            self.fail(UpstreamError(CONNECT, "; ".join(dict.fromkeys(self._reasons))))
+            self.fail(self._error(CONNECT, "; ".join(dict.fromkeys(self._reasons))))
 
     def clientConnectionLost(self, connector: Any, reason: Failure) -> None:
         """See IConnector: the connection itself knows."""

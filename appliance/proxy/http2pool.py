@@ -150,9 +150,8 @@ class Http2Pool(Pool):
         if self.freed is not None:
             self.freed(call)
 
-    def close(self) -> None:
-        """Close connections now or after the calls under way."""
-        self._closing = True
+    def leave(self) -> None:
+        """Close connections now or after the calls under way; new ones are kept."""
         for link in list(self._links):
             link.retire()
 

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from appliance.config import PassiveCheck
-from appliance.errors import UpstreamError
+from appliance.errors import RefusedError, UpstreamError
 from appliance.proxy.dial import CONNECT, LOCAL, Dial
 from appliance.proxy.exchange import Carrier
 from appliance.proxy.health import IN, OUT, TRIAL, Health
@@ -95,8 +95,14 @@ class Member:
     # --- connections refused ---
 
     def refused(self, error: UpstreamError, took: float) -> None:
-        """A connection could not be opened, which took so many seconds. From now on this tries, until one can."""
+        """A connection could not be opened, which took so many seconds. From now on this tries, until one can.
+
+        Where nobody listens, no connection is kept: an application that ends waits until nothing is open any more, and
+        Uvicorn for one that it has just accepted as long as that is used.
+        """
         self.refusal = error
+        if isinstance(error, RefusedError):
+            self.pool.leave()
         self.refuses_quickly = took < _QUICKLY
         if not self.accepting:
             return
@@ -153,6 +159,7 @@ class Member:
     def _accepts(self) -> None:
         self.accepting = True
         self.refusal = None
+        self.pool.stay()
         self._accepting_since = now = self.pool.deadlines.seconds()
         if self._told:
             self.log.info(

@@ -61,6 +61,7 @@ class Pool:
         self._turn = 0
         self._idle: list[UpstreamConnection] = []
         self._all: set[Any] = set()
+        self._keeps = self._announce is None
         self._closing = False
 
     @property
@@ -149,7 +150,7 @@ class Pool:
 
     def released(self, connection: Any) -> None:
         """See connection.Owner."""
-        if self._closing or self._announce is not None:
+        if not self._keeps:
             connection.close()
             return
         self._idle.append(connection)
@@ -169,11 +170,20 @@ class Pool:
         if self.blamed is not None:
             self.blamed(error)
 
-    def close(self) -> None:
-        """Close the idle connections now and the others when they are released."""
-        self._closing = True
+    def leave(self) -> None:
+        """Close the idle connections now and the others when they are released, until ``stay``."""
+        self._keeps = False
         for connection in list(self._idle):
             connection.close()
+
+    def stay(self) -> None:
+        """Keep connections again."""
+        self._keeps = self._announce is None and not self._closing
+
+    def close(self) -> None:
+        """Close the idle connections now and the others when they are released, for good."""
+        self._closing = True
+        self.leave()
 
 
 def has_news(connection: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.support.appliance import Appliance
 from tests.support.applications import Application, gunicorn, uvicorn
 from tests.support.certificates import make_certificate, shared_authority
 from tests.support.crowd import Crowd, repeated
+from tests.support.processes import free_port
 
 UNREACHABLE = "https://127.0.0.1:1/directory"
 NAMES = ["asgi.test", "wsgi.test"]
@@ -36,21 +38,40 @@ def crowd(appliance: Appliance, name: str) -> Crowd:
 @pytest.mark.parametrize("place", ["tcp", "unix"])
 @pytest.mark.parametrize(("name", "server"), [("asgi.test", uvicorn), ("wsgi.test", gunicorn)])
 def test_ten_restarts_under_load(tmp_path: Path, name: str, server: Callable[..., Application], place: str) -> None:
-    """50 requests a second from 16 keep-alive clients, the application stopped and started ten times: all are 200."""
+    """50 requests a second from 16 keep-alive clients, the application stopped and started ten times: all are 200.
+
+    How long a start takes is the machine's affair, so requests wait for longer than they do by default.
+    """
     application = server(tmp_path, socket=tmp_path / "app.sock" if place == "unix" else None)
-    with application, serving(tmp_path, application, application) as appliance:
+    appliance = serving(tmp_path, application, application)
+    appliance.config.write_text(appliance.config.read_text().replace("upstream =", 'try_for = "20s"\nupstream ='))
+    with application, appliance:
         with crowd(appliance, name).asking(clients=16, per_second=50) as clients:
             for round_ in range(10):
                 expected = 20 * (round_ + 1)
-                appliance.wait_for(lambda expected=expected: clients.answers["200"] > expected, 20)  # type: ignore[misc]
+                appliance.wait_for(lambda expected=expected: clients.answers["200"] > expected, 30)  # type: ignore[misc]
                 application.stop()
                 application.start()
             before = clients.answers["200"]
-            appliance.wait_for(lambda: clients.answers["200"] > before + 50, 20)
+            appliance.wait_for(lambda: clients.answers["200"] > before + 50, 30)
         assert set(clients.answers) == {"200"}, appliance.output()
         assert clients.connections == 16
         assert "accepts connections again" in appliance.output()
         assert "Traceback" not in appliance.output()
+
+
+def test_an_application_that_waits_for_a_connection(tmp_path: Path) -> None:
+    """It forgot to close one when it was to end, and that is used on: let go, so that the application ends."""
+    port = free_port()
+    application = Application(["tests.support.forgetful", str(port)], tmp_path, "forgetful", port)
+    with application, serving(tmp_path, application, application) as appliance:
+        with crowd(appliance, "asgi.test").asking(clients=16, per_second=200) as clients:
+            appliance.wait_for(lambda: clients.answers["200"] > 200, 20)
+            assert application.stop() != -signal.SIGKILL
+            application.start()
+            before = clients.answers["200"]
+            appliance.wait_for(lambda: clients.answers["200"] > before + 200, 20)
+        assert set(clients.answers) == {"200"}, appliance.output()
 
 
 @pytest.mark.parametrize("upstream_idle", [1.5, 60])

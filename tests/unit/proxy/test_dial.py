@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.error import TimeoutError
+from twisted.python.failure import Failure
 
 from appliance import config
 from appliance.config import Timeouts, UpstreamAddress
+from appliance.errors import RefusedError, UpstreamError
 from appliance.net.deadlines import Deadlines
 from appliance.proxy.dial import Dial
 from appliance.proxy.pool import Pool
@@ -45,6 +48,7 @@ class Dialling:
     def __init__(self, turning: Loop, port: int, names: Names, ca_file: Path | None = None) -> None:
         self.turning = turning
         self.ended: list[Any] = []
+        self.nobody_listens = False
         address = UpstreamAddress("app.test", port, tls=ca_file is not None)
         self.deadlines = Deadlines(turning.reactor)
         timeouts = Timeouts(connect=0.3)
@@ -54,7 +58,12 @@ class Dialling:
 
     def start(self) -> Dial:
         """A dial, begun."""
-        dial = self.pool.dial(self.ended.append, lambda error: self.ended.append((error.phase, str(error))))
+
+        def failed(error: UpstreamError) -> None:
+            self.nobody_listens = isinstance(error, RefusedError)
+            self.ended.append((error.phase, str(error)))
+
+        dial = self.pool.dial(self.ended.append, failed)
         dial.start()
         return dial
 
@@ -92,6 +101,34 @@ def test_all_addresses_refuse(turning: Loop) -> None:
         dialling = Dialling(turning, taken.getsockname()[1], Names("127.0.0.1", "127.0.0.9"))
         reason = "Connection was refused by other side: 111: Connection refused."
         assert dialling.end() == ("connect", reason)
+        assert dialling.nobody_listens
+
+
+def test_one_of_several_does_not_answer(turning: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others refuse: that nobody listens is not known then."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        dialling = Dialling(turning, taken.getsockname()[1], Names("127.0.0.1", "127.0.0.9"))
+        connect = dialling.pool.connect
+
+        def answering(host: str, factory: Any, timeout: float) -> None:
+            if host == "127.0.0.9":
+                factory.clientConnectionFailed(None, Failure(TimeoutError()))
+            else:
+                connect(host, factory, timeout)
+
+        monkeypatch.setattr(dialling.pool, "connect", answering)
+        phase, reason = dialling.end()
+        assert (phase, "refused" in reason, "timeout" in reason) == ("connect", True, True)
+        assert not dialling.nobody_listens
+
+
+def test_a_unix_socket_that_is_gone(turning: Loop, tmp_path: Path) -> None:
+    """Nobody listens there."""
+    dialling = Dialling(turning, 80, Names())
+    dialling.pool.address = UpstreamAddress(path=str(tmp_path / "gone.sock"))
+    assert dialling.end()[0] == "connect"
+    assert dialling.nobody_listens
 
 
 def test_a_name_without_an_answer(turning: Loop) -> None:

@@ -10,12 +10,13 @@ import pytest
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from appliance.config import Backend, PassiveCheck, Timeouts, UpstreamAddress
+from appliance.errors import RefusedError, UpstreamError
 from appliance.net.deadlines import Deadlines
 from appliance.proxy.pool import DIALS_AT_ONCE, Pool
 from appliance.proxy.upstream import Upstream
 from tests.support.loop import loop
 from tests.support.proxying import OK, REQUEST, Proxy, proxy, read_responses
-from tests.support.transports import Peer
+from tests.support.transports import OPEN, RESET, Peer
 
 HERE = ("127.0.0.1", 8000)
 THERE = ("127.0.0.1", 8001)
@@ -78,6 +79,51 @@ def test_a_request_waits_for_its_application(logged: list[str]) -> None:
             " requests wait for up to 5 s",
             "http://127.0.0.1:8000 accepts connections again, after 3.0 s",
         ]
+
+
+def test_an_application_that_ends_is_let_go() -> None:
+    """Nobody listens any more: what is idle is given up, since the application may wait for that to end itself."""
+    with proxy(backend=PATIENT) as path:
+        clients = [path.client() for _ in range(2)]
+        for client in clients:
+            client.send(REQUEST % 1)
+        idle, used_last = path.upstreams
+        for peer in (idle, used_last):
+            peer.take()
+            peer.send(OK)
+        start = stop(path)
+        clients[1].send(REQUEST % 2)
+        assert (idle.saw, used_last.saw) == (OPEN, OPEN)
+        used_last.reset()  # so that the request needs another connection, which is refused
+        assert idle.saw == RESET
+        assert path.pool.open == 0
+        start()
+        path.network.pass_time(0.1, 0.01)
+        path.upstream.send(OK)
+        assert clients[1].take().endswith(OK)
+
+
+def test_what_is_under_way_is_finished() -> None:
+    """Only then the connection to the application that ends is given up; those to its successor are kept."""
+    with proxy(backend=PATIENT) as path:
+        first, second = (path.client() for _ in range(2))
+        first.send(REQUEST % 1)
+        busy = path.upstream
+        start = stop(path)
+        second.send(REQUEST % 2)
+        assert busy.saw == OPEN
+        busy.send(OK)
+        assert statuses(first) == [200]
+        assert busy.saw == RESET
+        start()
+        path.network.pass_time(0.1, 0.01)
+        path.upstream.send(OK)
+        assert statuses(second) == [200]
+        kept = path.upstream
+        first.send(REQUEST % 3)
+        assert path.upstream is kept
+        kept.send(OK)
+        assert statuses(first) == [200]
 
 
 def test_in_their_order_by_one_connect_loop() -> None:
@@ -385,14 +431,21 @@ def test_a_unix_socket_whose_queue_is_full(tmp_path: Path) -> None:
     """It refuses for a moment, in words; what waits there is served when there is room."""
     path = str(tmp_path / "app.sock")
     ended: list[str] = []
+    failures: list[UpstreamError] = []
+
+    def failed(error: UpstreamError) -> None:
+        failures.append(error)
+        ended.append(str(error))
+
     with loop() as turning, socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen(0)
         deadlines = Deadlines(turning.reactor)
         pool = Pool(turning.reactor, UpstreamAddress(path=path), deadlines, Timeouts(), Backend())
         for _ in range(3):
-            pool.dial(lambda connection: ended.append("connected"), lambda error: ended.append(str(error))).start()
+            pool.dial(lambda connection: ended.append("connected"), failed).start()
         turning.until(lambda: len(ended) == 3, "three ends")
         assert ended.count("connected") < 3
         assert "more connections wait there than it allows" in ended[-1]
+        assert not any(isinstance(error, RefusedError) for error in failures), "somebody listens"
         assert pool.dialling == 0
