@@ -15,8 +15,8 @@ def shielded(work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
     """
     What ``work`` comes to; once cancelled, CancelledError as soon as ``work`` has ended.
 
-    For what must be whole on disk: a write in a thread cannot be called back, and the next one of the same file must
-    not overtake it.
+    For what must not be left half done: a write in a thread cannot be called back, and the next one of the same file
+    must not overtake it; nor can what a CA was asked for. What goes wrong in ``work`` meanwhile is its own to tell.
     """
     waiting: _Shielded[T] = _Shielded()
     Deferred.fromCoroutine(work).addBoth(waiting.end)
