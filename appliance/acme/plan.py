@@ -66,22 +66,37 @@ def after_failure(
     """
     The record after an attempt that failed: when, and with whom, the next one is.
 
-    An order that was gone on with, and failed, is followed by a new one at once, unless there were failures before.
-    Where only some names failed, and no valid certificate covers those for a while yet, they are left out and the
-    others are ordered at once.
+    An order that was gone on with, and failed, is followed by one for the same names, at once unless there were
+    failures before. Where else only some names failed, and no valid certificate covers those for a while yet, they are
+    left out and the others are ordered at once.
     """
     state = situation.state
     attempt = Attempt(state.last_attempt or now, plan.names, plan.authority, trouble.words)
     state = evolve(state.remember(attempt), document=trouble.document)
     if not trouble.keeps_order or state.unfinished is None or state.unfinished.url is None:
         state = evolve(state, unfinished=None)
-    if plan.unfinished is not None and trouble.names and state.failures - state.unreached <= 1:
-        # This says nothing of the names. But only once, and not after a crash, which counts: orders are rationed.
-        return state.fail(f"{trouble.words} {_INTERRUPTED}", None)
+    if plan.unfinished is not None and trouble.names:
+        return _interrupted(state, plan, trouble, situation, authorities, now, random)
     losses = after_failures(state.losses, {n: p for n, p in trouble.names.items() if n in plan.names}, now, random)
     rest = names_to_order(situation.names, losses, situation.serving, now)
     if losses != state.losses and set(rest) < set(plan.names) and not set(rest) & trouble.names.keys():
         return _reduced(evolve(state, losses=losses), rest, trouble, situation, now, random)
+    return _postponed(state, plan, trouble, situation, authorities, now, random)
+
+
+def _interrupted(
+    state: RenewalState,
+    plan: Plan,
+    trouble: Trouble,
+    situation: Situation,
+    authorities: Sequence[str],
+    now: datetime,
+    random: Callable[[], float],
+) -> RenewalState:
+    """That it failed says nothing of the names. A crash counts as a failure: orders are rationed."""
+    trouble = evolve(trouble, words=f"{trouble.words} {_INTERRUPTED}")
+    if state.failures - state.unreached <= 1:
+        return state.fail(trouble.words, None)
     return _postponed(state, plan, trouble, situation, authorities, now, random)
 
 

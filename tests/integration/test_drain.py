@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 
 from tests.support.appliance import Appliance
-from tests.support.applications import Application, uvicorn
+from tests.support.applications import Application, slow_begun, uvicorn
 from tests.support.certificates import make_certificate, shared_authority
 from tests.support.processes import wait_for
 from tests.support.websocket import WebSocket, open_websocket
@@ -45,12 +45,6 @@ def websocket(appliance: Appliance) -> Iterator[WebSocket]:
         yield opened
 
 
-def connected(application: Application) -> int:
-    """How many connections the application has, by the kernel's table."""
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(line[1].endswith(f":{application.port:04X}") and line[3] == "01" for line in lines)
-
-
 def test_everybody_is_let_go_in_good_order(tmp_path: Path, application: Application) -> None:
     """Slow answers over both HTTP versions arrive whole, idle ones close at once, a WebSocket is told; status 0."""
     root = tmp_path / "root.pem"
@@ -58,6 +52,7 @@ def test_everybody_is_let_go_in_good_order(tmp_path: Path, application: Applicat
     appliance = started(tmp_path, application)
     place = f"one.test:{appliance.https_port}"
     curl = ["curl", "-sS", "--http2", "--cacert", root, "--resolve", f"{place}:127.0.0.1", "-w", " %{http_version}"]
+    before = slow_begun(application)
     http2 = subprocess.Popen([*curl, f"https://{place}/slow?seconds=5"], stdout=subprocess.PIPE, text=True)
     with (
         http2,
@@ -66,7 +61,7 @@ def test_everybody_is_let_go_in_good_order(tmp_path: Path, application: Applicat
         websocket(appliance) as talk,
     ):
         slow.request("GET", "/slow?seconds=5", headers={"Host": "one.test"})
-        wait_for(lambda: connected(application) >= 3, 5, "all reaching the application")
+        wait_for(lambda: slow_begun(application) == before + 2, 5, "all reaching the application")
         assert idle.get("/echo").read()
         began = time.monotonic()
         appliance.send(signal.SIGTERM)
@@ -91,9 +86,10 @@ def test_everybody_is_let_go_in_good_order(tmp_path: Path, application: Applicat
 def test_patience_ends(tmp_path: Path, application: Application) -> None:
     """What takes longer than drain_timeout is cut off, and the log says so."""
     appliance = started(tmp_path, application, drain=1)
+    before = slow_begun(application)
     with appliance.client("one.test", shared_authority().pem) as slow:
         slow.request("GET", "/slow?seconds=6", headers={"Host": "one.test"})
-        wait_for(lambda: connected(application), 5, "the request reaching the application")
+        wait_for(lambda: slow_begun(application) > before, 5, "the request reaching the application")
         began = time.monotonic()
         appliance.send(signal.SIGTERM)
         assert appliance.wait(10) == 0
@@ -104,9 +100,10 @@ def test_patience_ends(tmp_path: Path, application: Application) -> None:
 def test_a_second_signal(tmp_path: Path, application: Application) -> None:
     """It ends everything at once, still with status 0."""
     appliance = started(tmp_path, application)
+    before = slow_begun(application)
     with appliance.client("one.test", shared_authority().pem) as slow:
         slow.request("GET", "/slow?seconds=6", headers={"Host": "one.test"})
-        wait_for(lambda: connected(application), 5, "the request reaching the application")
+        wait_for(lambda: slow_begun(application) > before, 5, "the request reaching the application")
         appliance.send(signal.SIGTERM)
         appliance.wait_for(lambda: "SIGTERM: stopping" in appliance.output(), 5, "the first signal")
         began = time.monotonic()

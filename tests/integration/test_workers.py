@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from appliance.ops.control.client import CommandFailedError, NotRunningError, act, ask
 from tests.support.appliance import Appliance, Load, serial_of
-from tests.support.applications import Application, uvicorn
+from tests.support.applications import Application, slow_begun, uvicorn
 from tests.support.certificates import make_certificate, shared_authority
 from tests.support.pebble import running_pebble
 from tests.support.processes import free_port, wait_for
@@ -150,11 +150,12 @@ def test_everybody_is_let_go_in_good_order(tmp_path: Path, application: Applicat
             with crew.appliance.client("one.test", shared_authority().pem) as client:
                 answers.append(len(client.get("/slow?seconds=2").read()))
 
+        before = slow_begun(application)
         asking = [threading.Thread(target=ask_slowly) for _ in range(8)]
         for thread in asking:
             thread.start()
         workers = crew.workers()
-        wait_for(lambda: connected(application) >= 24, 10, "all requests under way")
+        wait_for(lambda: slow_begun(application) == before + 8, 10, "all requests under way")
         for pid in (crew.appliance.pid, *workers):
             os.kill(pid, signal.SIGTERM)
         for each in sockets:
@@ -207,12 +208,6 @@ def test_unix_sockets(tmp_path: Path, application: Application) -> None:
         crew.appliance.send(signal.SIGTERM)
         assert crew.appliance.wait(20) == 0
         assert not path.exists()
-
-
-def connected(application: Application) -> int:
-    """How many connections the application has, by the kernel's table."""
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(line[1].endswith(f":{application.port:04X}") and line[3] == "01" for line in lines)
 
 
 def test_reload(tmp_path: Path, application: Application) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -47,6 +48,12 @@ def uvicorn(
     place = ["--uds", str(socket)] if socket else ["--port", str(port)]
     command = ["uvicorn", application, *place, "--no-access-log", *arguments]
     return Application(command, folder, "uvicorn", port, socket)
+
+
+def slow_begun(application: Application) -> int:
+    """How many requests for ``/slow`` have reached `asgi_app` since it was started."""
+    with urllib.request.urlopen(f"{application.upstream}/slow/begun", timeout=10) as answer:
+        return int(answer.read())
 
 
 def gunicorn(

@@ -53,11 +53,23 @@ async def upload(request: Request) -> dict[str, object]:
     return {"length": length, "sha256": digest.hexdigest()}
 
 
+begun = 0
+"""How many slow answers were."""
+
+
 @app.get("/slow")
 async def slow(seconds: float) -> dict[str, float]:
     """An answer that takes its time."""
+    global begun
+    begun += 1
     await asyncio.sleep(seconds)
     return {"seconds": seconds}
+
+
+@app.get("/slow/begun")
+async def slow_begun() -> int:
+    """How many requests for one have come since the start."""
+    return begun
 
 
 @app.get("/events")

@@ -108,7 +108,7 @@ def test_order_is_kept() -> None:
 
 
 def test_spoiled_while_it_was_interrupted() -> None:
-    """Another at once, for all names, if the names failed, the order was gone on with, and nothing failed before."""
+    """Another for all names, if names failed and the order was gone on with; at once, if nothing failed before."""
     interrupted = Plan("first", NAMES, unfinished=ORDER)
     trouble = Trouble("no", Blame.NAMES, DNS, {"a.test": DNS})
     state = evolve(BEGUN, unfinished=ORDER)
@@ -121,13 +121,12 @@ def test_spoiled_while_it_was_interrupted() -> None:
     assert found.problem == "no The order had been interrupted, and nobody answered the CA meanwhile."
     unreached = evolve(state, failures=3, unreached=2)
     assert following(unreached, interrupted, trouble) == evolve(found, failures=3, unreached=2)
-    for other in (
-        following(state, Plan("first", NAMES), trouble),
-        following(evolve(state, failures=2), interrupted, trouble),
-        following(state, interrupted, evolve(trouble, names={})),
-    ):
-        assert other.problem == "no"
-        assert other.next_attempt is not None or other.losses
+    crashed = following(evolve(state, failures=2), interrupted, trouble)
+    assert crashed == evolve(found, failures=2, next_attempt=NOW + 10 * MINUTE, authorities=crashed.authorities)
+    reduced = following(state, Plan("first", NAMES), trouble)
+    assert (reduced.problem, reduced.next_attempt, reduced.losses[0].name) == ("no", None, "a.test")
+    nameless = following(state, interrupted, evolve(trouble, names={}))
+    assert (nameless.problem, nameless.next_attempt) == ("no", NOW + MINUTE)
 
 
 def test_reduced() -> None:

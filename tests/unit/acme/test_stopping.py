@@ -181,13 +181,16 @@ def test_every_name_is_asked_for_again(world: World) -> None:
 
 
 def test_not_at_once_after_a_crash(world: World) -> None:
-    """Which counts as a failure: whatever is killed again and again makes no orders."""
+    """Which counts as a failure: whatever is killed again and again makes no orders, for fewer names neither."""
     world.answers["a.example"] = lambda names: Deferred()
-    world.start("a.example")
+    world.start("a.example,b.example")
     world.answers["a.example"] = found_spoiled(world)
-    world.start("a.example")
-    assert world.times("a.example") == [0, 0]
-    assert world.state("a.example").next_attempt is not None
+    world.start("a.example,b.example")
+    assert len(world.orders) == 2
+    assert len(world.resumed) == 1
+    state = world.state("a.example")
+    assert state.next_attempt is not None
+    assert state.losses == ()
 
 
 def test_replaced_while_it_goes_back(world: World) -> None:
