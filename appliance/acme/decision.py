@@ -242,10 +242,10 @@ def _bars(situation: Situation, now: datetime) -> Iterator[tuple[datetime, str]]
     if state.last_attempt is not None and state.last_attempt > now:
         return  # the wall clock was set back: what it said then means nothing now
     if state.next_attempt <= now + _LONGEST_WAIT:
-        yield state.next_attempt, state.waiting or _after(state)
+        yield state.next_attempt, state.waiting or _reason(state)
 
 
-def _after(state: RenewalState) -> str:
+def _reason(state: RenewalState) -> str:
     if state.failures == 0:
         return "the last attempt was interrupted;"
     return f"after {state.failures} failure{'s' if state.failures != 1 else ''} in a row"

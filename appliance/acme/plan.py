@@ -75,28 +75,15 @@ def after_failure(
     state = evolve(state.remember(attempt), document=trouble.document)
     if not trouble.keeps_order or state.unfinished is None or state.unfinished.url is None:
         state = evolve(state, unfinished=None)
-    if plan.unfinished is not None and trouble.names:
-        return _interrupted(state, plan, trouble, situation, authorities, now, random)
+    if plan.unfinished is not None and trouble.names:  # of which this says nothing
+        trouble = evolve(trouble, words=f"{trouble.words} {_INTERRUPTED}")
+        if state.failures - state.unreached <= 1:  # a crash counts as one: orders are rationed
+            return state.fail(trouble.words, None)
+        return _postponed(state, plan, trouble, situation, authorities, now, random)
     losses = after_failures(state.losses, {n: p for n, p in trouble.names.items() if n in plan.names}, now, random)
     rest = names_to_order(situation.names, losses, situation.serving, now)
     if losses != state.losses and set(rest) < set(plan.names) and not set(rest) & trouble.names.keys():
         return _reduced(evolve(state, losses=losses), rest, trouble, situation, now, random)
-    return _postponed(state, plan, trouble, situation, authorities, now, random)
-
-
-def _interrupted(
-    state: RenewalState,
-    plan: Plan,
-    trouble: Trouble,
-    situation: Situation,
-    authorities: Sequence[str],
-    now: datetime,
-    random: Callable[[], float],
-) -> RenewalState:
-    """That it failed says nothing of the names. A crash counts as a failure: orders are rationed."""
-    trouble = evolve(trouble, words=f"{trouble.words} {_INTERRUPTED}")
-    if state.failures - state.unreached <= 1:
-        return state.fail(trouble.words, None)
     return _postponed(state, plan, trouble, situation, authorities, now, random)
 
 

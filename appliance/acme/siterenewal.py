@@ -214,13 +214,13 @@ class SiteRenewal:
         return decide(Situation(self.site.names, serving=certificate), self._env.now()).step is Step.WAIT
 
     async def _run(self) -> None:
-        silent = self._certificates.stored is None
+        unexplained = self._certificates.stored is None
         while self._is_running():
             try:
                 action = self._plan(self._env.now())
-                if silent and action.step is Step.WAIT:
+                if unexplained and action.step is Step.WAIT:
                     say_why_there_is_none(self._log, self.site.name, action)
-                silent = False
+                unexplained = False
                 await self._do(action)
             except Exception:
                 if self._is_running():
