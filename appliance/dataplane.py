@@ -27,6 +27,7 @@ from appliance.net.deadlines import Deadlines
 from appliance.net.draining import Draining
 from appliance.net.entrances import Entrance
 from appliance.net.listener import ClientFactory, Listener
+from appliance.net.sharing import AGAIN_SECONDS
 from appliance.net.turn import Turn
 from appliance.ops.watching import Watch
 from appliance.process import descriptors
@@ -98,7 +99,7 @@ class DataPlane:
                 handler, self.deadlines, self.admission, limits, timeouts, scheme, self.watch.observer, Turn(reactor)
             )
             factory.apply(limits, timeouts, self.watch.observer, listen.http2)
-            made = Entrance(listening, factory, when_ready, inherited)
+            made = Entrance(listening, factory, when_ready, inherited, configuration.workers > 1)
             made.apply(made.prepare(endpoints))
             return made
 
@@ -106,9 +107,16 @@ class DataPlane:
         self.http = entrance(plain, listen.http, self.redirect, b"http")
         self.https = entrance(tls, listen.https, self.handler, b"https")
         self.draining = Draining(reactor, [self.http.clients, self.https.clients])
-        rotation = TimerService(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)
-        rotation.clock = reactor
-        self.services: Sequence[Any] = (self.watch, self.deadlines, self.http, self.https, rotation, self.applications)
+
+        def every(seconds: float, do: Callable[[], None]) -> TimerService:
+            made = TimerService(seconds, do)
+            made.clock = reactor
+            return made
+
+        timers = [every(_TICKET_KEY_SECONDS, certificates.rotate_ticket_keys)]
+        if configuration.workers > 1:
+            timers.append(every(AGAIN_SECONDS, self._queue_again))
+        self.services: Sequence[Any] = (self.watch, self.deadlines, self.http, self.https, *timers, self.applications)
 
     def prepare(self, wanted: Configuration) -> Prepared:
         """Make what is new, and open new listeners: all of it, or nothing. Changes nothing. Raises ApplianceError."""
@@ -140,6 +148,10 @@ class DataPlane:
         for entrance, listeners in ((self.http, prepared.http), (self.https, prepared.https)):
             entrance.clients.apply(wanted.limits, wanted.timeouts, self.watch.observer, wanted.listen.http2)
             entrance.apply(listeners)
+
+    def _queue_again(self) -> None:
+        self.http.queue_again()
+        self.https.queue_again()
 
     def _use_error_pages(self, wanted: Configuration) -> None:
         self.handler.errors = self.redirect.errors = ErrorPages(wanted.error_pages, self.watch.identify)

@@ -209,6 +209,7 @@ ADAPTERS = [
     "appliance.net.immediate",
     "appliance.net.lingering",
     "appliance.net.opening",
+    "appliance.net.sharing",
     "appliance.net.turn",
     "appliance.ops.accesslog.writer",
     "appliance.ops.alarm.notify",

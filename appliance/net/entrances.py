@@ -32,6 +32,7 @@ class Entrance(Service):
         clients: ClientFactory,
         when_ready: Callable[[], Deferred[None]],
         inherited: Inheritance | None = None,
+        shared: bool = False,
     ) -> None:
         """All but ``clients`` as for `Listener`."""
         self.clients = clients
@@ -40,11 +41,17 @@ class Entrance(Service):
         self._listening = listening
         self._when_ready = when_ready
         self._inherited = inherited
+        self._shared = shared
 
     def sockets(self) -> dict[str, int]:
         """The open sockets, by endpoint."""
         ports: dict[str, Any] = {each.endpoint: each.port for each in self.listeners if each.port is not None}
         return {endpoint: port.fileno() for endpoint, port in ports.items()}
+
+    def queue_again(self) -> None:
+        """See `Listener.queue_again`."""
+        for listener in self.listeners:
+            listener.queue_again()
 
     def leave(self) -> None:
         """Another process has these sockets as well: let it keep them."""
@@ -57,7 +64,7 @@ class Entrance(Service):
         prepared: list[Listener] = []
         for endpoint in endpoints:
             listener = there.get(endpoint) or Listener(
-                self._listening, endpoint, self.clients, self._when_ready, self._inherited
+                self._listening, endpoint, self.clients, self._when_ready, self._inherited, self._shared
             )
             try:
                 if self.running and endpoint not in there:

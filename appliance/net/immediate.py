@@ -16,6 +16,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 
 from appliance.net.accepting import Accepted, AcceptingPort
 from appliance.net.lingering import LingeringClose
+from appliance.net.sharing import SharedPort
 
 if TYPE_CHECKING:
     from twisted.internet.abstract import FileDescriptor as _Descriptor
@@ -116,7 +117,7 @@ class ImmediateServer(DirectSocket, LingeringClose, Accepted, tcp.Server):
     """An accepted TCP connection."""
 
 
-class ImmediatePort(AcceptingPort):
+class ImmediatePort(SharedPort, AcceptingPort):
     """A listening TCP socket whose connections write at once and never wait for Nagle."""
 
     transport = ImmediateServer
@@ -139,7 +140,7 @@ class ImmediateUnixServer(ImmediateWrites, unix.Server):
     """An accepted connection of a UNIX stream socket."""
 
 
-class ImmediateUnixPort(unix.Port):
+class ImmediateUnixPort(SharedPort, unix.Port):
     """A listening UNIX stream socket whose connections write at once."""
 
     transport = ImmediateUnixServer

@@ -25,6 +25,7 @@ from appliance.http.serving import Handler
 from appliance.net.admission import Admission
 from appliance.net.deadlines import Deadlines
 from appliance.net.opening import leave_to_others, open_port
+from appliance.net.sharing import SharedPort
 from appliance.net.turn import Turn
 from appliance.process.inheritance import Inheritance
 from appliance.tls.context import HTTP_2
@@ -180,7 +181,8 @@ class Listener(Service):
     """One endpoint string, opened while the service runs. What becomes of its clients is `draining`'s to see to.
 
     ``listening`` stands for the reactor towards the endpoint, and decides on TLS (`tls.endpoint`). Clients wait in the
-    socket's queue until what ``when_ready`` returns has fired: nobody is refused for being early.
+    socket's queue until what ``when_ready`` returns has fired: nobody is refused for being early. ``shared`` if other
+    processes accept from the same socket.
     """
 
     def __init__(
@@ -190,8 +192,10 @@ class Listener(Service):
         factory: ClientFactory,
         when_ready: Callable[[], Deferred[None]],
         inherited: Inheritance | None = None,
+        shared: bool = False,
     ) -> None:
         self.endpoint = endpoint
+        self._shared = shared
         self._inherited = inherited
         self._listening = listening
         self._factory = factory
@@ -216,11 +220,18 @@ class Listener(Service):
         self._port = port
         if isinstance(port, FileDescriptor):
             port.stopReading()  # type: ignore[no-untyped-call]
+            if isinstance(port, SharedPort):
+                port.shared = self._shared
             self._when_ready().addCallback(lambda _: self._accept(port))
 
     def _accept(self, port: FileDescriptor) -> None:
         if port.connected:  # not closed in the meantime
             port.startReading()
+
+    def queue_again(self) -> None:
+        """Take clients whom another process should have taken, and does not; see `sharing`."""
+        if isinstance(self._port, SharedPort):
+            self._port.queue_again()
 
     def leave(self) -> None:
         """Another process has the socket as well: let it keep that when this one stops."""

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -43,6 +44,11 @@ class Crew:
         self.appliance.keep("one.test", make_certificate(["one.test"]))
         self.size = size
 
+    def listen_at(self, path: Path) -> None:
+        """Take clients at a UNIX socket as well; before the start."""
+        text, tcp = self.appliance.config.read_text(), f'"tcp:{self.appliance.https_port}:interface=127.0.0.1"'
+        self.appliance.config.write_text(text.replace(tcp, f'{tcp}, "unix:{path}"'))
+
     def __enter__(self) -> Crew:
         self.appliance.start()
         self.wait_until_complete()
@@ -78,7 +84,11 @@ class Crew:
 
     def each_process_was_asked(self) -> bool:
         """Whether each has accepted a client by now: connections of both are held open."""
-        return all(each["connections"] for each in self.status()["workers"]["processes"])
+        return all(self.connections())
+
+    def connections(self) -> list[int]:
+        """How many clients each worker has."""
+        return [each["connections"] for each in self.status()["workers"]["processes"]]
 
 
 def alive(pid: int) -> bool:
@@ -106,6 +116,23 @@ def test_one_process_is_one_process(tmp_path: Path, application: Application) ->
         assert "workers" not in crew.status()
         children = Path(f"/proc/{crew.appliance.pid}/task/{crew.appliance.pid}/children").read_text()
         assert children == ""
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_clients_are_spread(tmp_path: Path, application: Application, kind: str) -> None:
+    """Three processes take clients in turns: none has all the long-lived connections."""
+    crew, path = Crew(tmp_path, application, 3), tmp_path / "https.sock"
+    crew.listen_at(path)
+    context = ssl.create_default_context(cadata=shared_authority().pem.decode())
+    with crew, ExitStack() as opened:
+        for _ in range(30):
+            if kind == "tcp":
+                client = socket.create_connection(("127.0.0.1", crew.appliance.https_port), 10)
+            else:
+                client = socket.socket(socket.AF_UNIX)
+                client.connect(str(path))
+            opened.enter_context(context.wrap_socket(client, server_hostname="one.test"))
+        wait_for(lambda: all(6 <= count <= 14 for count in crew.connections()), 10, "ten for each, or so")
 
 
 def test_a_killed_worker_is_replaced(tmp_path: Path, application: Application) -> None:
@@ -190,9 +217,7 @@ def test_a_worker_that_hangs_is_not_waited_for(tmp_path: Path, application: Appl
 def test_unix_sockets(tmp_path: Path, application: Application) -> None:
     """A listener of that kind is shared as well, and keeps its name for as long as the service runs."""
     crew, path = Crew(tmp_path, application), tmp_path / "https.sock"
-    text = crew.appliance.config.read_text()
-    old = f'"tcp:{crew.appliance.https_port}:interface=127.0.0.1"'
-    crew.appliance.config.write_text(text.replace(old, f'{old}, "unix:{path}"'))
+    crew.listen_at(path)
     root = tmp_path / "root.pem"
     root.write_bytes(shared_authority().pem)
     asked = ["curl", "-sS", "--fail", "--cacert", root, "--unix-socket", path, "https://one.test/echo"]
