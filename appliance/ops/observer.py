@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from twisted.logger import Logger
+
 from appliance.http.message import RequestHead
 from appliance.http.observing import CLIENT_GONE, Client
 from appliance.ops.accesslog.line import Line
@@ -37,6 +39,8 @@ class Handshakes(Protocol):
 
 class RequestObserver:
     """An `http.observing.Observer` for all listeners."""
+
+    log = Logger()
 
     def __init__(
         self,
@@ -88,10 +92,35 @@ class RequestObserver:
         if not requests:
             return
         self._passed_on += len(requests)
+        # Whatever is wrong in there, clients are served and what comes later is passed on.
         if self._count is not None:
-            self._count(requests)
+            try:
+                self._count(requests)
+            except Exception:
+                self.log.failure(
+                    "metrics: {count} requests are not counted: the appliance's mistake, please report it",
+                    count=len(requests),
+                )
         if self._line is not None and self._write is not None:
-            self._write(list(map(self._line, requests)))
+            try:
+                lines = list(map(self._line, requests))
+            except Exception:
+                lines = self._one_by_one(self._line, requests)
+            if lines:
+                self._write(lines)
+
+    def _one_by_one(self, line: Line, requests: Sequence[RequestHead]) -> list[str]:
+        """The lines that can be made."""
+        lines: list[str] = []
+        for request in requests:
+            try:
+                lines.append(line(request))
+            except Exception:
+                self.log.failure(
+                    "access log: no line for a request of {site}: the appliance's mistake, please report it",
+                    site=request.site or "no site",
+                )
+        return lines
 
     def handshake_completed(self, version: str) -> None:
         """See http.observing.Observer."""

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
+import pytest
 from twisted.internet.error import ConnectionAborted
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from appliance.http.message import RequestHead
 from appliance.ops.metrics.counts import Counts
 from appliance.ops.observer import RequestObserver
 
 CLIENT = SimpleNamespace(client="192.0.2.7", tls="TLSv1.3", protocol="", logged=None)
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What the service says in its log."""
+    lines: list[str] = []
+
+    def hear(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(hear)
+    yield lines
+    globalLogPublisher.removeObserver(hear)
 
 
 def begin(observer: RequestObserver) -> RequestHead:
@@ -59,6 +75,46 @@ def test_one_of_both() -> None:
     end(RequestObserver(batch=1))
     assert [(request.method, request.status) for request in counted] == [(b"PUT", 200)]
     assert logged == ["1 b'PUT' 192.0.2.7 1 3"]
+
+
+def test_a_line_that_cannot_be_made(said: list[str]) -> None:
+    """It is missing, which is said; the others of its batch are there, and the request goes on."""
+    logged: list[str] = []
+
+    def odd_only(request: RequestHead) -> str:
+        if request.number % 2 == 0:
+            raise ValueError("even")
+        return line(request)
+
+    observer = RequestObserver(log=(odd_only, logged.extend), batch=3)
+    for _ in range(3):
+        end(observer)
+    assert logged == ["1 b'PUT' 192.0.2.7 1 3", "3 b'PUT' 192.0.2.7 1 3"]
+    assert said == ["access log: no line for a request of no site: the appliance's mistake, please report it"]
+
+
+def test_no_line_can_be_made(said: list[str]) -> None:
+    """Nothing is written then: whoever writes is never given nothing."""
+
+    def never(_: RequestHead) -> str:
+        raise ValueError
+
+    written: list[Sequence[str]] = []
+    end(RequestObserver(log=(never, written.append), batch=1))
+    assert written == []
+    assert len(said) == 1
+
+
+def test_what_cannot_be_counted(said: list[str]) -> None:
+    """The log has it all the same, and the request goes on."""
+    logged: list[str] = []
+
+    def miscount(_: object) -> None:
+        raise ValueError
+
+    end(RequestObserver(miscount, (line, logged.extend), batch=1))
+    assert logged == ["1 b'PUT' 192.0.2.7 1 3"]
+    assert said == ["metrics: 1 requests are not counted: the appliance's mistake, please report it"]
 
 
 def test_broken_off() -> None:
