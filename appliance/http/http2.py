@@ -175,10 +175,11 @@ class Http2Connection:
         if more:
             self._hold_reading(_BACKLOG)
             self._turn.at_end(self._go_on)
-        if self.engine.last_stream >= self._last_stream and not self._draining:
-            self.drain()
-        elif not self.engine.streams and (self.engine.peer_left or self._refusing):
+        enough = self.engine.last_stream >= self._last_stream
+        if not self.engine.streams and (enough or self.engine.peer_left or self._refusing):
             self._close()
+        elif enough:
+            self.retire()
 
     def connectionLost(self, reason: Failure) -> None:
         """See IProtocol."""

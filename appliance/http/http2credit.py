@@ -38,6 +38,7 @@ class Credit:
         self._window -= size
         if self._window < 0:
             raise Http2ConnectionError(FLOW_CONTROL_ERROR, "more DATA than the connection's window allows")
+        self._offer_if_due()
 
     def arrived_on(self, stream: FlowStream, size: int) -> None:
         """It came for this stream."""
@@ -59,7 +60,11 @@ class Credit:
     def returned(self, size: int) -> None:
         """So much concerns no stream any more."""
         self._consumed += size
-        if self._consumed >= CONNECTION_WINDOW // 2:
+        self._offer_if_due()
+
+    def _offer_if_due(self) -> None:
+        """Offer what was consumed: if it is much, or as much as is left where streams that are slow hold the rest."""
+        if self._consumed >= min(CONNECTION_WINDOW // 2, self._window) and self._consumed:
             self._output.emit(window_update(0, self._consumed))
             self._window += self._consumed
             self._consumed = 0

@@ -6,7 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from appliance.errors import RequestError
-from appliance.http.http2bounds import STALLED
+from appliance.http.http2bounds import RESET, STALLED
 from appliance.http.http2frames import (
     CANCEL,
     INTERNAL_ERROR,
@@ -135,7 +135,12 @@ class Stream(ServerStream):
         if self._refused:
             self.fail(self._refused)
             return
-        if request.framing != NO_BODY:
+        if request.framing == NO_BODY:
+            if not request.upgrade:
+                self._expecting = (
+                    0  # even if the client has not ended the stream yet: the request is passed on as whole
+                )
+        else:
             self._allowed = inf if connection.limits.body_bytes is None else connection.limits.body_bytes
             if request.framing > 0:
                 self._expecting = request.framing
@@ -156,9 +161,11 @@ class Stream(ServerStream):
         self._expecting -= size
         self._allowed -= size
         if self._expecting < 0:
-            self._break(PROTOCOL_ERROR)
+            self.untaken += size
+            self._break_for_length()
             return
         if self._allowed < 0:
+            self.untaken += size
             self._let_go()
             self.fail(413)
             return
@@ -177,7 +184,7 @@ class Stream(ServerStream):
     def remote_ended(self, trailers: Fields) -> None:
         """See FlowStream."""
         if 0 < self._expecting < inf:
-            self._break(PROTOCOL_ERROR)
+            self._break_for_length()
             return
         self._renew_deadline()
         if self._exchange is not None:
@@ -188,7 +195,7 @@ class Stream(ServerStream):
 
         Some clients, curl 7.88 among them, take a reset for a failure, whatever came before it.
         """
-        if 0 < self._expecting <= min(_LITTLE, self._allowed):
+        if 0 <= self._expecting <= min(_LITTLE, self._allowed):
             self._lingering = True
             self._tell_of_end()
             self._sweep_at(self._connection.deadlines.seconds() + _LINGER_SECONDS)
@@ -213,7 +220,7 @@ class Stream(ServerStream):
 
     def _tell_of_end(self) -> None:
         observer, self._observer = self._observer, None
-        if observer is not None:
+        if observer is not None and self.begun:
             connection = self._connection
             observer.end(self._request, connection, connection.deadlines.seconds(), self.local_closed)
 
@@ -227,6 +234,11 @@ class Stream(ServerStream):
         """End the stream for what the client sent on it, or did not take."""
         self._engine.reset(self, code)
         self._let_go()
+
+    def _break_for_length(self) -> None:
+        """The content is not as long as was stated (RFC 9113 section 8.1.1)."""
+        self._break(PROTOCOL_ERROR)
+        self._engine.patience.spend(RESET, "content that is not as long as stated")
 
     # --- from the exchange, or the handler ---
 

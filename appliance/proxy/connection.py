@@ -137,6 +137,8 @@ class UpstreamConnection:
 
     def send_body(self, data: bytes) -> None:
         """Send a piece of the request's body, not empty; or bytes of a tunnel."""
+        if self._request_ended and self._state != _TUNNEL:
+            raise AssertionError("content after the request's end: the application would take it for a request")
         self.transport.write(chunk(data) if self._chunked else data)
 
     def end_request(self, trailers: Fields | None = None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from appliance.config import Limits, Timeouts
 from appliance.http.http2credit import CONNECTION_WINDOW, STREAM_WINDOW
 from appliance.http.message import RequestHead
@@ -12,6 +14,7 @@ from tests.support.http2 import (
     POST,
     PREFACE,
     Client,
+    Fields,
     changed,
     data,
     frame,
@@ -151,6 +154,36 @@ def test_content_that_breaks_off_later() -> None:
             client.send(more)
             assert client.read() == [f"RST_STREAM {stream} PROTOCOL_ERROR"]
             assert data_path.upstream.saw == "reset"
+
+
+@pytest.mark.parametrize("method", [GET, POST])
+@pytest.mark.parametrize("later", [False, True])
+def test_content_where_none_was_stated(method: Fields, later: bool) -> None:
+    """It never reaches the application, to which it would be a request that nobody has looked at."""
+    with proxy() as data_path:
+        client = Client(data_path)
+        head = headers(1, (*method, (b"content-length", b"0")), False)
+        more = data(1, b"GET /admin HTTP/1.1\r\nHost: internal\r\n\r\n")
+        for sent in (head, more) if later else (head + more,):
+            client.send(sent)
+        assert client.read() == ["RST_STREAM 1 PROTOCOL_ERROR"]
+        assert not any(b"/admin" in application.take() for application in data_path.upstreams)
+        assert data_path.pool.open == 0
+        assert client.alive
+
+
+def test_end_that_comes_late() -> None:
+    """An answer before the end of a request that has no content, or all of it: the end is waited for, for a moment."""
+    with proxy() as data_path:
+        client = Client(data_path)
+        for stream, length, content in ((1, b"0", b""), (3, b"5", data(3, b"hello"))):
+            client.send(headers(stream, (*POST, (b"content-length", length)), False) + content)
+            data_path.upstream.send(OK)
+            assert client.read() == [f"HEADERS {stream} 200", f"DATA {stream} 2 end"]
+            client.send(data(stream, end=True))
+        assert client.read() == []
+        assert client.alive
+        assert not client.connection.engine.streams
 
 
 def test_content_too_large() -> None:
@@ -508,6 +541,62 @@ def test_connection_window_is_enforced() -> None:
         assert lines[-1] == "GOAWAY 0 39 FLOW_CONTROL_ERROR"
 
 
+def test_credit_for_what_is_refused() -> None:
+    """Content that is not taken, being too much or not what was stated, counts against no window for good."""
+    wrong = (*POST, (b"content-length", b"1"))
+    with proxy(limits=Limits(body_bytes=10_000)) as data_path:
+        data_path.respond()
+        client = Client(data_path)
+        sent = 0
+        for stream in range(1, 241, 2):
+            client.send(headers(stream, POST if stream % 4 == 1 else wrong, False) + data(stream, bytes(16000)))
+            sent += 16000
+            client.read()
+        assert client.alive
+        assert sent - client.frames.credit[0] < 2**20 // 2
+
+
+def upload(client: Client, stream: int, frames: int) -> None:
+    """So many frames of 16 KiB, each in a read of its own."""
+    for _ in range(frames):
+        client.send(data(stream, bytes(16384)))
+
+
+def test_slow_uploads_leave_room() -> None:
+    """With three uploads that nobody takes filling most of the connection's window, the fourth goes on in the rest."""
+    with proxy() as data_path:
+        client = Client(data_path)
+        for stream in (1, 3, 5):
+            client.send(headers(stream, POST, False))
+            data_path.upstream.capacity = 0
+            upload(client, stream, 16)
+        client.read()
+        client.frames.credit.clear()
+        client.send(headers(7, POST, False))
+        left = CONNECTION_WINDOW - 3 * 16 * 16384
+        for _ in range(200):
+            assert left >= 16384
+            upload(client, 7, 1)
+            client.read()
+            left += client.frames.credit.pop(0, 0) - 16384
+
+
+def test_credit_before_slow_uploads_fill_the_window() -> None:
+    """What was taken is offered again while there is room to use it: more may never be taken."""
+    with proxy() as data_path:
+        client = Client(data_path)
+        client.read()
+        client.frames.credit.clear()
+        client.send(headers(1, POST, False))
+        upload(client, 1, 9)
+        for stream in (3, 5, 7):
+            client.send(headers(stream, POST, False))
+            data_path.upstream.capacity = 0
+            upload(client, stream, 14)
+        client.read()
+        assert client.frames.credit[0] >= 9 * 16384
+
+
 # --- time
 
 
@@ -767,6 +856,19 @@ def test_fault_after_the_end_was_announced() -> None:
         assert client.read()[-1] == "GOAWAY 0 1 PROTOCOL_ERROR"
 
 
+def test_number_of_requests_with_one_under_way() -> None:
+    """It is served, and the connection ends after it."""
+    with proxy(limits=Limits(requests_per_connection=2)) as data_path:
+        client = Client(data_path)
+        client.send(headers(1) + headers(3))
+        assert "GOAWAY 0 2147483647 NO_ERROR" in client.read()
+        for application in data_path.upstreams:
+            application.send(OK)
+        assert client.read()[-1] == "GOAWAY 0 3 NO_ERROR"
+        assert client.frames.answer(3) == (200, b"ok", True)
+        assert client.peer.saw == "finished"
+
+
 # --- who watches
 
 
@@ -812,3 +914,13 @@ def test_observed() -> None:
     assert watching.requests[0].site == "example.com"
     assert sorted(request.number for request in watching.requests) == [1, 2, 3, 4]
     assert watching.begun == 4
+
+
+def test_taken_back_before_it_began() -> None:
+    """A request that was reset in the read that brought it was none: it is not told of."""
+    watching: Any = Watching()
+    with proxy() as data_path:
+        client = Client(data_path, observer=watching)
+        client.send(headers(1) + rst_stream(1))
+        assert client.alive
+    assert (watching.begun, watching.ended) == (0, [])

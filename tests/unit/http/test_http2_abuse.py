@@ -55,6 +55,16 @@ FLOODS: dict[str, tuple[bytes, Callable[[int], bytes], str]] = {
         streams(lambda stream: headers(stream, (*GET, (b"connection", b"close")))),
         CALM,
     ),
+    "made to reset, by content of another length": (
+        b"",
+        streams(lambda stream: headers(stream, (*POST, (b"content-length", b"1")), False) + data(stream, b"xx")),
+        CALM,
+    ),
+    "made to reset, by content too short": (
+        b"",
+        streams(lambda stream: headers(stream, (*POST, (b"content-length", b"1")), False) + data(stream, end=True)),
+        CALM,
+    ),
     "made to reset, by dependency": (
         b"",
         streams(

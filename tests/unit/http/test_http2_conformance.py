@@ -274,6 +274,18 @@ RULES: list[tuple[str, str, bytes, str]] = [
     ("8.1.1", "none, as stated", headers(1, (*POST, (b"content-length", b"0"))), "answers 200"),
     (
         "8.1.1",
+        "none, as stated, and the end later",
+        headers(1, (*POST, (b"content-length", b"0")), False) + data(1, end=True),
+        "answers 200",
+    ),
+    (
+        "8.1.1",
+        "some, where none was stated",
+        headers(1, (*POST, (b"content-length", b"0")), False) + data(1, b"x", end=True),
+        "resets PROTOCOL",
+    ),
+    (
+        "8.1.1",
         "less with trailers",
         headers(1, (*POST, (b"content-length", b"6")), False) + data(1, b"hello") + headers(1, [(b"a", b"1")]),
         "resets PROTOCOL",

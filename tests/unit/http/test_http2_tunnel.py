@@ -7,7 +7,7 @@ from hashlib import sha1
 
 import pytest
 
-from appliance.config import Timeouts
+from appliance.config import Limits, Timeouts
 from tests.support.http2 import GET, Client, changed, data, headers, rst_stream, settings, window_update
 from tests.support.proxying import OK, Proxy, proxy
 from tests.support.transports import Peer
@@ -288,3 +288,18 @@ def test_drained_before_the_agreement() -> None:
         application.send(agreement(application.take()))
         client.read()
         assert client.frames.bodies[1] == GOODBYE
+
+
+def test_tunnels_outlive_the_number_of_requests() -> None:
+    """Other requests that come to so many end their connection, as soon as its tunnels have ended by themselves."""
+    with proxy(limits=Limits(requests_per_connection=3)) as data_path:
+        client, application = tunnel(data_path)
+        for stream in (3, 5):
+            client.send(headers(stream))
+            data_path.upstream.send(OK)
+        application.send(MESSAGE)
+        client.read()
+        assert client.frames.bodies[1] == MESSAGE
+        application.finish()
+        client.send(data(1, end=True))
+        assert client.peer.saw == "finished"

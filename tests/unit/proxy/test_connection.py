@@ -99,6 +99,15 @@ def test_in_turn() -> None:
     assert line.peer.saw == OPEN
 
 
+def test_content_after_the_end() -> None:
+    """Whoever would send more of a request that is complete is stopped: it would be another request."""
+    line = Line()
+    line.ask()
+    with pytest.raises(AssertionError, match="after the request's end"):
+        line.connection.send_body(HEAD)
+    assert line.peer.take() == b""
+
+
 def test_pieces() -> None:
     """A head is told with what came of the body, and flushed when there is no more for now."""
     line = Line()
