@@ -57,7 +57,7 @@ _NEVER_TRAILERS = REQUEST_NOT_FORWARDED | frozenset(
 """Fields that decide how a message is framed, routed, authorised or handled: known too late, they mislead (RFC 9110
 section 6.5.1)."""
 
-_TOKEN_LIST = re.compile(rb"[\t ,]*(?:[!#$%&'*+\-.^_`|~0-9a-z]+[\t ,]*)*")
+_TOKEN_LIST = re.compile(rb"[\t ,]*+(?:[!#$%&'*+\-.^_`|~0-9a-z]++[\t ,]*+)*+")
 _AUTHORITY = re.compile(rb"([A-Za-z0-9_.\-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
 _PLAIN_VALUE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 

@@ -50,6 +50,12 @@ def test_connection_options() -> None:
     assert not is_token_list(b'"a"')
 
 
+def test_connection_options_that_end_badly() -> None:
+    """A long list with one bad byte is refused as fast as any other: nobody's value is tried in every way there is."""
+    assert not is_token_list(b"a" * 30_000 + b"(")
+    assert not is_token_list(b"a ," * 10_000 + b"(")
+
+
 def test_without() -> None:
     """Fields are taken out by name whatever its case."""
     assert without([(b"X-A", b"1"), (b"b", b"2")], frozenset({b"x-a"})) == [(b"b", b"2")]
