@@ -322,11 +322,20 @@ def _take_response_framing(response: ResponseHead, lengths: _Values, codings: _V
         framing = UNTIL_CLOSE
     status = response.status
     if status < 200 or status == 204:
+        _heed_announced(response, framing, method)
         framing = NO_BODY
     elif framing == NO_BODY or method == b"HEAD" or status == 304:
+        _heed_announced(response, framing, method)
         response.stated_length = framing if framing >= 0 else None
         framing = NO_BODY
     response.framing = framing
+
+
+def _heed_announced(response: ResponseHead, framing: int, method: bytes) -> None:
+    """Have no other request on this connection if a body may follow that must not: some applications send it all the
+    same, and it would be taken for the next response."""
+    if framing != NO_BODY and (framing != UNTIL_CLOSE or method == b"HEAD"):
+        response.keep_alive = False
 
 
 def write_request(request: RequestHead, target: bytes, own_fields: bytes) -> bytes:

@@ -120,7 +120,7 @@ GOOD_RESPONSES: dict[str, tuple[bytes, str, bytes, bytes, bool]] = {
     "100": (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, STAYS, HEAD + b"Content-Length: 2\r\n\r\n", b"ok", True),
     "304": (
         b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", STAYS,
-        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", b"", True,
+        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", b"", False,
     ),
     "103": (
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\n\r\n" + OK, STAYS,

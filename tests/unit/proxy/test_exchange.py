@@ -9,6 +9,7 @@ from tests.support.proxying import OK, REQUEST, Proxy, proxy, read_responses
 from tests.support.transports import FINISHED, OPEN, RESET, Peer
 
 POST = b"POST / HTTP/1.1\r\nHost: example.com\r\n"
+HEAD = b"HEAD / HTTP/1.1\r\nHost: example.com\r\n\r\n"
 CHUNKED_POST = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 CHUNKED_OK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 NOT_REPLAYED = {
@@ -233,16 +234,43 @@ class TestResponseBodies:
             assert client.saw == RESET
             assert path.upstream.saw == RESET
 
-    @pytest.mark.parametrize("response", [OK.replace(b"ok", b""), b"HTTP/1.1 200 OK\r\n\r\n", CHUNKED_OK])
-    def test_head(self, response: bytes) -> None:
-        """The answer to a HEAD is its head; the connections go on."""
+    @pytest.mark.parametrize(
+        ("response", "reused"),
+        [
+            (OK.replace(b"ok", b""), False),
+            (b"HTTP/1.1 200 OK\r\n\r\n", False),
+            (CHUNKED_OK, False),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", True),
+        ],
+    )
+    def test_head(self, response: bytes, reused: bool) -> None:
+        """The answer to a HEAD is its head; the client's connection goes on, the other if no body can follow."""
         with proxy() as path:
             client = path.client()
-            _, got = path.exchange(client, b"HEAD / HTTP/1.1\r\nHost: example.com\r\n\r\n", response)
+            _, got = path.exchange(client, HEAD, response)
             lines = response.replace(b"Transfer-Encoding: chunked\r\n", b"")
             assert got == lines
             assert path.exchange(client, REQUEST % 1, OK)[1] == OK
-            assert len(path.upstreams) == 1
+            assert (len(path.upstreams) == 1) is reused
+
+    @pytest.mark.parametrize(
+        ("request_", "status"),
+        [(HEAD, b"200 OK"), (REQUEST % 1, b"204 No Content"), (REQUEST % 1, b"304 Not Modified")],
+    )
+    @pytest.mark.parametrize("framing", [b"Content-Length: 40", b"Transfer-Encoding: chunked"])
+    def test_body_that_must_not_be(self, request_: bytes, status: bytes, framing: bytes) -> None:
+        """Some applications send one, a moment later. It is nobody's answer, least of all another client's."""
+        with proxy() as path:
+            first, second = path.client(), path.client("198.51.100.7")
+            first.send(request_)
+            application = path.upstream
+            application.send(b"HTTP/1.1 %b\r\n%b\r\n\r\n" % (status, framing))
+            assert first.take().startswith(b"HTTP/1.1 %b\r\n" % status)
+            second.send(REQUEST % 2)
+            application.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+            assert second.take() == b""
+            path.upstream.send(OK)
+            assert second.take() == OK
 
     @pytest.mark.parametrize("code", [b"204 No Content", b"304 Not Modified"])
     def test_statuses_without_a_body(self, code: bytes) -> None:
