@@ -181,6 +181,7 @@ class Call(ClientStream):
         """See FlowStream."""
         self._expecting -= len(data)
         if self._expecting < 0:
+            self.untaken += len(data)
             self._link.engine.reset(self, PROTOCOL_ERROR)
             self._fail("it sent more of the response than it had announced")
             return

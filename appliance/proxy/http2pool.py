@@ -62,7 +62,11 @@ class Http2Pool(Pool):
     @property
     def room(self) -> bool:
         """Whether one more call may be begun, at once or when a connection is open."""
-        return any(link.room for link in self._links) or any(opening.seats for opening in self._opening) or super().room
+        return (
+            any(link.room > 0 for link in self._links)
+            or any(opening.seats for opening in self._opening)
+            or super().room
+        )
 
     def take_idle(self, probe: bool) -> Any:
         """A call on a connection that stands, if there is a good one; see Pool."""
@@ -143,7 +147,8 @@ class Http2Pool(Pool):
     def closed(self, connection: Any) -> None:
         """See connection.Owner."""
         self.retired(connection)
-        super().closed(connection)
+        self._all.discard(connection)
+        self.roomier(None)
 
     def roomier(self, call: Call | None) -> None:
         """There may be room for one more: a call is over, or the application allows more."""

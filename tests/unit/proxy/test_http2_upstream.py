@@ -253,6 +253,40 @@ class TestSharing:
             assert first.ask(headers(1, OK), headers(3, OK)) == []
             assert [client.take()[:12] for client in clients[:4]] == [b"HTTP/1.1 200"] * 4
 
+    @pytest.mark.parametrize("ending", ["reset", "goodbye", "both"])
+    def test_connection_that_ends_while_others_wait(self, ending: str) -> None:
+        """Those who waited for its streams are served on another one, and those who had one are told."""
+        with path(backend={"max_connections": 1}) as made:
+            client = Client(made)
+            client.send(headers(1) + headers(3) + headers(5))
+            app = application(made, settings((3, 1)))
+            assert app.acknowledged[1:] == ["HEADERS 1 / end"]
+            if ending != "reset":
+                app.ask(goaway(1))
+            if ending != "goodbye":
+                app.peer.reset()
+            else:
+                app.ask(headers(1, OK))
+            assert client.read()[0].startswith(f"HEADERS 1 {200 if ending == 'goodbye' else 502}")
+            assert app.peer.saw != "open"
+            new = application(made, settings((3, 2)))
+            assert new.acknowledged[1:] == ["HEADERS 1 / end", "HEADERS 3 / end"]
+            new.ask(headers(1, OK), headers(3, OK))
+            assert client.read() == ["HEADERS 3 200 end", "HEADERS 5 200 end"]
+            assert made.pool.open == 1
+
+    def test_fewer_streams_than_are_under_way(self) -> None:
+        """An application that takes back what it allowed gets no more connections for that than it may have."""
+        with path(backend={"max_connections": 1}) as made:
+            client = Client(made)
+            client.send(headers(1) + headers(3) + headers(5))
+            app = application(made, settings((3, 10)))
+            app.ask(settings((3, 1)))
+            client.send(headers(7))
+            assert len(made.upstreams) == 1
+            assert app.ask(headers(1, OK), headers(3, OK)) == []
+            assert app.ask(headers(5, OK)) == ["HEADERS 7 / end"]
+
     def test_many_at_once(self) -> None:
         """However many it allows, a connection gets a bounded number of streams."""
         with path() as made:
@@ -470,6 +504,21 @@ class TestFlow:
             client.ask(settings((4, 10**6)) + window_update(0, 10**6))
             assert app.read()[0].startswith("WINDOW_UPDATE 1")
             assert len(client.frames.bodies[1]) == 1001 + ANSWER_WINDOW - 16384
+
+    def test_answers_longer_than_stated(self) -> None:
+        """What came of them counts against the connection's window no longer: however many, it goes on."""
+        with path() as made:
+            client = Client(made)
+            client.send(headers(1))
+            app = application(made)
+            for stream in range(1, 301, 2):
+                stated = headers(stream, (*OK, (b"content-length", b"1")), False)
+                app.ask(stated, *(data(stream, bytes(16000)) for _ in range(4)))
+                assert client.read()[-1] == f"RST_STREAM {stream} INTERNAL_ERROR"
+                client.send(headers(stream + 2))
+            app.ask(headers(301, OK))
+            assert client.read() == ["HEADERS 301 200 end"]
+            assert len(made.upstreams) == 1
 
     def test_others_go_on(self) -> None:
         """Clients that do not take their answers hold nobody else up."""
@@ -853,6 +902,26 @@ def test_trial() -> None:
         first.ask(headers(3, OK))
         assert member.healthy
         assert client.take().endswith(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_connection_that_ends_on_trial() -> None:
+    """Its end says nothing of the address, and harms nobody."""
+    check = PassiveCheck(failures=1, window=10.0, cool_down=2.0)
+    places = ((b"/", "127.0.0.1:8000,127.0.0.1:8001", False),)
+    with path(routes=places, backend={"passive_check": check}) as made:
+        made.network.listeners["127.0.0.1", 8001] = lambda peer: None
+        client = made.client()
+        client.send(REQUEST % 1)
+        app = application(made)
+        app.ask(rst_stream(1, "INTERNAL_ERROR"))
+        made.pass_time(3)
+        member = made.behind[0].members[0]
+        assert member.on_trial
+        app.peer.finish()
+        assert member.on_trial
+        client.send(REQUEST % 2)
+        application(made).ask(headers(1, OK))
+        assert member.healthy
 
 
 def test_goodbye_that_is_not_read() -> None:
