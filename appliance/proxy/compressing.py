@@ -77,7 +77,7 @@ class _Between:
         self._queue: deque[bytes] = deque()
         """What is still to be compressed: one piece of the exchange, which is held back meanwhile, and few more."""
         self._waiting = False
-        """Whether the queue's next turn is arranged."""
+        """Whether the queue's next turn is arranged, or under way."""
         self._paused = False
         """Whether the client takes no more."""
         self._ended = False
@@ -207,9 +207,13 @@ class _Between:
             if self._ended and not self._queue:
                 self._finish(encoder, piece)
                 return
+            self._waiting = True  # a client that takes it at once says so in the midst of this
             self._encode(encoder, piece)
+            self._waiting = False
+            if self._encoder is None:  # or leaves
+                return
         if self._queue:
-            if not self._paused and not self._waiting:
+            if not self._paused:
                 self._waiting = True
                 self._later(self._take_turn)
             if not self._ended:

@@ -86,6 +86,7 @@ class Exchange:
         "_connection",
         "_downstream",
         "_early",
+        "_over",
         "_own_fields",
         "_paused",
         "_replays",
@@ -115,6 +116,8 @@ class Exchange:
         """What came with the body's end."""
         self._replays = 0
         self._paused = False
+        self._over = False
+        """Whether the answer is whole; of the request there may be more to come, which nobody wants."""
         self._tunnel: Tunnel | None = None
         """What the client's side has become."""
         self.until_close = False
@@ -130,10 +133,10 @@ class Exchange:
 
     def body_received(self, data: bytes) -> None:
         """A piece of the request's body, or of a tunnel."""
-        if self._connection is None:
-            self._early.append(data)
-        else:
+        if self._connection is not None:
             self._connection.send_body(data)
+        elif not self._over:
+            self._early.append(data)
 
     def body_ended(self, trailers: Fields | None = None) -> None:
         """The request is complete, or the client's half of a tunnel."""
@@ -252,6 +255,7 @@ class Exchange:
     def response_end(self, data: bytes, trailers: Fields | None = None) -> None:
         """The last piece, may be empty; the connection is the pool's again."""
         self._connection = None
+        self._over = True
         if trailers:
             if data:
                 self._downstream.send_body(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from appliance.proxy.compressing import STEP_BYTES, Compressed
 from appliance.proxy.proxied import Proxied
 from appliance.proxy.routing import RouteEntry, RouteTable, SiteRoutes
 from tests.support.folders import Folder
+from tests.support.http2 import GET as GET_FIELDS
+from tests.support.http2 import Client, data, headers, settings, window_update
 from tests.support.proxying import HOST, Proxy, proxy, read_responses
 from tests.support.transports import RESET
 
@@ -191,6 +194,42 @@ def test_back_pressure(network: Proxy) -> None:
     ((_, _, body, complete),) = read_responses(received, [b"GET"], False)
     assert complete
     assert gunzip(body) == noise
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 400000\r\n\r\n%b", b"\r\n%b"])
+@pytest.mark.parametrize("window", [0, 65535, 2**31 - 1])
+def test_client_that_takes_all_at_once(network: Proxy, framing: bytes, window: int) -> None:
+    """Over HTTP/2 a client's windows may take what one step made before it is over; the next step is taken once."""
+    noise = os.urandom(400_000)
+    client = Client(network, hello=settings((4, window)) + window_update(0, 10**6))
+    client.send(headers(1, (*GET_FIELDS, (b"accept-encoding", b"gzip"))))
+    upstream = network.upstream
+    upstream.piece = 300_000
+    upstream.send(b"HTTP/1.1 200 OK\r\n" + KIND + framing % noise)
+    upstream.finish()
+    client.read()
+    client.send(settings((4, 10**6)))
+    client.read()
+    assert client.alive
+    assert gunzip(client.frames.bodies[1]) == noise
+
+
+def test_upload_after_the_answer(network: Proxy) -> None:
+    """What a client still sends while it does not take the answer, which is whole, is kept nowhere."""
+    noise = os.urandom(200_000)
+    client = Client(network, hello=settings((4, 0)))
+    client.send(headers(1, (*GET_FIELDS, (b"accept-encoding", b"gzip")), False))
+    upstream = network.upstream
+    upstream.piece = 300_000
+    upstream.send(b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (KIND, len(noise), noise))
+    assert client.read()[0] == "HEADERS 1 200"
+    kept = sys.getallocatedblocks()
+    for _ in range(2000):
+        client.send(data(1, bytes(16384)))
+    assert sys.getallocatedblocks() - kept < 500
+    client.send(settings((4, 10**6)) + window_update(0, 10**6))
+    client.read()
+    assert gunzip(client.frames.bodies[1]) == noise
 
 
 def test_one_step_a_turn(network: Proxy) -> None:
