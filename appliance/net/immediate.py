@@ -25,6 +25,11 @@ else:
     _Descriptor = _Connection = object
 
 
+ASK_AFTER = 75
+"""Seconds of silence after which the kernel asks whether the other end is there (tcp(7)): `ASK_TIMES` at the most."""
+ASK_EVERY = 15
+ASK_TIMES = 5
+
 _PIECE = 128 * 1024
 _buffer = bytearray(_PIECE)
 _view = memoryview(_buffer)
@@ -131,9 +136,10 @@ class ImmediatePort(SharedPort, AcceptingPort):
         return made
 
     def startListening(self) -> None:
-        """Listen. Linux hands TCP_NODELAY down to what is accepted: one call here instead of one a connection."""
+        """Listen. Linux hands options down to what is accepted: one call here instead of one a connection."""
         super().startListening()
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _miss_the_vanished(self.socket)
 
 
 class ImmediateUnixServer(ImmediateWrites, unix.Server):
@@ -148,6 +154,23 @@ class ImmediateUnixPort(SharedPort, unix.Port):
 
 class ImmediateClient(DirectSocket, tcp.Client):
     """A TCP connection that we opened."""
+
+    def createInternetSocket(self) -> socket.socket:
+        """See ``tcp.Client``'s."""
+        made: socket.socket = super().createInternetSocket()
+        _miss_the_vanished(made)
+        return made
+
+
+def _miss_the_vanished(connection: socket.socket) -> None:
+    """Have the kernel ask, over a connection that is silent, whether the other end is still there.
+
+    A WebSocket may be silent for ever, and who lost the network, or power, says no goodbye.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ASK_AFTER)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASK_EVERY)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, ASK_TIMES)
 
 
 class ImmediateConnector(tcp.Connector):

@@ -101,6 +101,14 @@ def ours(running: Loop) -> Iterator[Pair]:
     made.client.close()
 
 
+def asks_for_the_vanished(connection: socket.socket) -> bool:
+    """Whether the kernel finds out within minutes that the other end is gone without a word."""
+    seconds = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) + connection.getsockopt(
+        socket.IPPROTO_TCP, socket.TCP_KEEPINTVL
+    ) * connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
+    return bool(connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) and seconds < 180
+
+
 # -- both alike
 
 
@@ -219,6 +227,11 @@ def test_at_once(ours: Pair) -> None:
     ours.transport.writeSequence([b", ", b"world"])
     assert ours.now() == b"hello, world"
     assert ours.transport not in ours.loop.reactor.getWriters()
+
+
+def test_clients_that_vanish(ours: Pair) -> None:
+    """A client that lost its network is noticed, however silent both ends like to be."""
+    assert asks_for_the_vanished(ours.transport.socket)
 
 
 def test_after_the_queue(ours: Pair) -> None:
@@ -359,6 +372,8 @@ def test_client_over_tcp(running: Loop) -> None:
     port.startListening()
     client = Recorder()
     connector = connect_tcp(running.reactor, "127.0.0.1", port.getHost().port, client_factory(client))
+    running.until(lambda: client.transport is not None, "the connection")
+    assert asks_for_the_vanished(client.transport.socket)  # type: ignore[union-attr]
     echo_through(running, connector, client)
 
 
