@@ -140,6 +140,8 @@ class Exchange:
 
     def body_ended(self, trailers: Fields | None = None) -> None:
         """The request is complete, or the client's half of a tunnel."""
+        if self._request_ended and self._tunnel is None:  # it was said with the head that nothing follows
+            return
         self._request_ended = True
         if self._connection is not None:
             self._connection.end_request(trailers)

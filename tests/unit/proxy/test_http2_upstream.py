@@ -216,6 +216,18 @@ class TestMessages:
             app.ask(headers(1, OK, False), data(1, b"x"), headers(1, ((b"a", b"b"),)), rst_stream(1, "NO_ERROR"))
             assert client.read()[:3] == ["HEADERS 1 200", "DATA 1 1", "HEADERS 1 trailers end"]
 
+    @pytest.mark.parametrize("end", [data(1, end=True), headers(1, [(b"sum", b"1")])], ids=["DATA", "trailers"])
+    def test_end_that_was_said_before(self, end: bytes) -> None:
+        """A request that states no content has ended with its head, whenever its client says so."""
+        with path() as made:
+            client = Client(made)
+            client.send(headers(1, (*POST, (b"content-length", b"0")), False))
+            app = application(made)
+            assert app.acknowledged[1:] == ["HEADERS 1 / end"]
+            client.send(end)
+            assert app.ask(headers(1, OK)) == []
+            assert client.read() == ["HEADERS 1 200 end"]
+
 
 class TestSharing:
     """Many requests on few connections."""
