@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
-import signal
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from appliance.ops.accesslog.logfile import LogFile
-
-
-@contextmanager
-def room(size: int) -> Iterator[None]:
-    """Files end at ``size`` bytes, as if the disk were full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
+from tests.support.fulldisk import room
 
 
 def test_appends(tmp_path: Path) -> None:
