@@ -165,8 +165,10 @@ class Ledger:
         return Accounts({key: times for key, times in kept.items() if times}, holds)
 
     def _full(self, use: Use, now: datetime) -> Hold | None:
-        # What lies in the future was written by a clock that was wrong: taken for now, it holds nobody up for years.
-        times = [min(time, now) for time in self._uses.get(use.key, ())]
+        times = self._uses.get(use.key, [])
+        # What lies in the future was written by a clock that was wrong. Taken for now, once and for all, it holds
+        # nobody up for years: were it now at every look, it would never be over.
+        times[:] = [min(time, now) for time in times]
         recent = [time for time in times if time > now - use.rate.period]
         if len(recent) < use.rate.count:
             return None

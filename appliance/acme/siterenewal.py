@@ -172,7 +172,7 @@ class SiteRenewal:
         self._certificates.install()
         until = min(now + ROLLBACK_REST, previous.not_after - (previous.not_after - previous.not_before) / 10)
         self._state = evolve(self._state, names=self.site.names, inquiry=None, last_attempt=now)
-        self._state = self._state.hold(until, _WENT_BACK)
+        self._state = self._state.hold(until, _WENT_BACK, now)
         await self._save_state()
         self._wake()
 
@@ -311,7 +311,8 @@ class SiteRenewal:
             plan = plan_order(self._situation(), self._authorities, self._env.now())
             hold = self._ordering.hold(plan)
             if hold is not None:
-                self._state = evolve(self._state.hold(hold.until, f"{hold.reason};"), names=self.site.names)
+                held = self._state.hold(hold.until, f"{hold.reason};", self._env.now())
+                self._state = evolve(held, names=self.site.names)
                 self._log.warn("{site}: no order yet: {reason}", site=self.site.name, reason=hold.reason)
                 await self._save_state()
                 return

@@ -109,9 +109,12 @@ class RenewalState:
             history=self.history,
         )
 
-    def hold(self, until: datetime, why: str) -> RenewalState:
-        """No attempt before ``until``, though none has failed."""
-        return evolve(self, next_attempt=until, waiting=why, retry_after=False, running=False)
+    def hold(self, until: datetime, why: str, now: datetime) -> RenewalState:
+        """No attempt before ``until``, though none has failed: set now, whatever the clock said at the last attempt."""
+        last_attempt = min(self.last_attempt, now) if self.last_attempt is not None else None
+        return evolve(
+            self, last_attempt=last_attempt, next_attempt=until, waiting=why, retry_after=False, running=False
+        )
 
     def interrupt(self) -> RenewalState:
         """An orderly stop in the middle of an attempt: no failure.

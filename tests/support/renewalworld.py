@@ -130,13 +130,13 @@ class World:
             "withdraw": self.withdraw,
             "sites": [Site(tuple(names.split(",")), ()) for names in sites],
             "chance": lambda: 0.5,
+            "defer": at_once,
         }
         return RenewalService(
             clock=self.clock,
             now=self.now,
             store=self.store,
             state_folder=self.folder / "renewal",
-            defer=at_once,
             **(given | options),
         )
 

@@ -134,12 +134,15 @@ def test_whole_account() -> None:
 
 
 def test_uses_from_the_future() -> None:
-    """A clock that was years ahead for a moment holds nobody up for years."""
+    """A clock that was years ahead for a moment holds nobody up for years, neither at once nor bit by bit."""
     ledger = Ledger()
     ledger.spend([TWICE, TWICE], NOW + 3000 * DAY)
     hold = ledger.room("ca", [TWICE], NOW)
     assert hold is not None
-    assert hold.until <= NOW + HOUR
+    assert hold.until == NOW + HOUR
+    assert ledger.room("ca", [TWICE], NOW + HOUR / 2) == hold
+    assert ledger.room("ca", [TWICE], NOW + HOUR) is None
+    assert ledger.accounts(NOW).uses == {TWICE.key: (NOW, NOW)}
 
 
 def test_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:

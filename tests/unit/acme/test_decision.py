@@ -299,7 +299,7 @@ def test_demanded() -> None:
 
 def test_words_for_waits_without_failures() -> None:
     """What a budget or an operator said is told instead."""
-    held = RenewalState(names=NAMES).hold(NOW + HOUR, "4 are enough;")
+    held = RenewalState(names=NAMES).hold(NOW + HOUR, "4 are enough;", NOW)
     check(Situation(NAMES, held), Step.WAIT, NOW + HOUR, "there is no certificate; 4 are enough; not before then")
 
 

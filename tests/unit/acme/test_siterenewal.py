@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import deferLater
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
@@ -224,6 +225,27 @@ def test_never_over_the_budget(world: World) -> None:
     times = world.times("a.example")
     assert len(times) == 16
     assert all(later - earlier >= 7 * DAY for earlier, later in zip(times, times[4:], strict=False))
+
+
+def test_held_while_the_clock_is_behind(world: World) -> None:
+    """A restart with the clock of some minutes ago, and the CA wants no orders: that is said once, and slept on."""
+    limited = problem("rateLimited", "too many new orders (300) from this account", 7200.0)
+    world.answers["a.example"] = raising(AcmeProblemError(limited, "new order"))
+    succeeded(world.start("a.example").stopService())
+    world.jump = -10 * MINUTE
+    before, worked = len(world.log), []
+
+    def disk(work: Callable[[], Any]) -> Deferred[Any]:
+        worked.append(work)
+        return deferLater(world.clock, 0.01, work)
+
+    service = world.start("a.example", defer=disk)
+    world.pass_time(11 * MINUTE)
+    assert len([line for line in world.log[before:] if "no order yet" in line]) == 1
+    assert "ca wants no orders from this account" in only(service).next_step.reason
+    assert len(worked) < 10
+    world.pass_time(2 * HOUR)
+    assert len(world.orders) == 2
 
 
 def test_bad_certificates_count(world: World) -> None:

@@ -125,10 +125,17 @@ def test_restart_tries_lost_names_soon() -> None:
 
 def test_held() -> None:
     """What a budget or an operator said outlives restarts, and is no failure."""
-    held = RenewalState(last_attempt=NOW).hold(NOW + DAY, "enough;")
+    held = RenewalState(last_attempt=NOW).hold(NOW + DAY, "enough;", NOW)
     assert held.restart() == held
     assert held.failures == 0
     assert held.begin(["a.example"], NOW, NOW).waiting == ""
+
+
+@pytest.mark.parametrize("last", [NOW - DAY, NOW, NOW + DAY, None])
+def test_held_by_a_clock_that_was_set_back(last: datetime | None) -> None:
+    """What is said now is not from the time before."""
+    held = RenewalState(last_attempt=last).hold(NOW + DAY, "enough;", NOW)
+    assert held.last_attempt == (min(last, NOW) if last is not None else None)
 
 
 def test_success_with_losses() -> None:
