@@ -24,6 +24,9 @@ from appliance.acme.state import RenewalState
 from appliance.errors import CertificateError
 from appliance.tls.certificate import Certificate, wildcard_of
 
+CLOCK_WATCH = timedelta(seconds=10)
+"""How often the clock is looked at while nothing but it keeps a site from being served: it may be set at any moment."""
+
 _LONGEST_WAIT = LONGEST_RETRY_AFTER + timedelta(days=1)
 
 
@@ -113,7 +116,10 @@ def _wait(situation: Situation, due: datetime, reason: str, ask: datetime | None
         due, reason = situation.store_again, "the new certificate could not be saved; it is tried again then"
     elif stored is not None and serving is not stored and now < stored.not_before - SKEW < due:
         due, reason = stored.not_before - SKEW, "the stored certificate is not valid before then: is the clock right?"
-    return Action(Step.WAIT, due, reason, due if ask is None else min(due, ask))
+    look = due if ask is None else min(due, ask)
+    if serving is None and stored is not None and now < stored.not_before - SKEW:
+        look = min(look, now + CLOCK_WATCH)
+    return Action(Step.WAIT, due, reason, look)
 
 
 def newest(situation: Situation) -> Certificate | None:

@@ -148,3 +148,10 @@ def test_units_are_good(tmp_path: Path) -> None:
     command = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.glob("appliance.*")))]
     told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert "appliance." not in told.stderr, told.stderr
+
+
+def test_the_time_is_waited_for_where_somebody_sees_to_it() -> None:
+    """The service starts after the clock was set, but has nobody set it: that would need the network."""
+    unit = (ROOT / "etc" / "appliance.service").read_text()
+    naming = [line.partition("=")[0] for line in unit.splitlines() if "time-sync.target" in line]
+    assert naming == ["After"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.acme.ari import Inquiry, Suggestion
-from appliance.acme.decision import Situation, Step, Stock, choose, covered, decide
+from appliance.acme.decision import CLOCK_WATCH, Situation, Step, Stock, choose, covered, decide
 from appliance.acme.losses import Loss
 from appliance.acme.schedule import SKEW
 from appliance.acme.state import RenewalState
@@ -155,6 +155,14 @@ def test_unsavable_in_service() -> None:
 def test_not_valid_yet() -> None:
     """The clock is wrong, most likely: no order; it is served once its time has come, which may be today's jump."""
     check(Situation(NAMES, stored=FUTURE), Step.WAIT, NOW + DAY - SKEW, "is the clock right?")
+
+
+def test_clock_is_watched() -> None:
+    """While nothing is served for it; else the usual look will do, and one that is to come sooner is kept."""
+    down = Situation(NAMES, stored=FUTURE)
+    assert decide(down, NOW).look == NOW + CLOCK_WATCH
+    assert decide(evolve(down, serving=OLD), NOW).look == NOW + DAY - SKEW
+    assert decide(down, NOW + DAY - SKEW - SECOND).look == NOW + DAY - SKEW
 
 
 @given(
