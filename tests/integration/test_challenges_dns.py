@@ -95,6 +95,17 @@ def test_delegated_by_cname(scene: Scene) -> None:
     assert "updating zone 'one.test/IN'" not in bind.output()
 
 
+def test_below_a_wildcard_cname(scene: Scene) -> None:
+    """It leads visitors to a hoster, not the CA: the records go into the zone itself, which the server tells."""
+    bind = scene.bind(
+        one_test=["@ NS ns1", "ns1 A {address}", "* CNAME lb.hoster.test."],
+        hoster_test=["@ NS ns1", "ns1 A {address}", "lb A {address}"],
+    )
+    scene.certified(scene.pebble(bind), rfc2136(bind), port=bind.port)
+    assert bind.output().count("adding an RR at '_acme-challenge.one.test' TXT") == 2
+    assert "updating zone 'hoster.test/IN'" not in bind.output()
+
+
 def hook(folder: Path, management: str) -> Path:
     """A program that has challtestsrv answer, and notes what it was called with."""
     program = folder / "dns hook"

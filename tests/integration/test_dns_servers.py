@@ -127,6 +127,26 @@ def test_the_way_to_a_record(tmp_path: Path) -> None:
         assert lookup.look(servers[0], NAME, "value").sight is Sight.SILENT
 
 
+def test_a_wildcard_is_no_delegation(tmp_path: Path) -> None:
+    """A record goes beside ``* CNAME``, which then no longer answers for it; a CNAME of its own is followed."""
+    zone = [
+        "@ NS ns1",
+        "ns1 A {address}",
+        "* CNAME lb.hoster.test.",
+        "_acme-challenge.own CNAME one.acme.test.",
+        "wild CNAME deep.other.test.",
+    ]
+    glue = ["@ NS ns1", "ns1 A {address}"]
+    zones = {"one.test": zone, "hoster.test": glue, "acme.test": glue, "other.test": [*glue, "* CNAME x.hoster.test."]}
+    with Bind(tmp_path, zones, follows=True) as bind:
+        lookup = Lookup([NameServer("127.0.0.1", bind.port)], bind.port, timeout=1)
+        assert lookup.follow("_acme-challenge.one.test") == "_acme-challenge.one.test"
+        assert lookup.follow("_acme-challenge.new.one.test") == "_acme-challenge.new.one.test"
+        assert lookup.follow("_acme-challenge.own.one.test") == "one.acme.test"
+        assert lookup.follow("wild.one.test") == "x.hoster.test"
+        assert lookup.zone("_acme-challenge.one.test") == "one.test"
+
+
 def test_a_resolver_that_is_not_there() -> None:
     """Is named."""
     lookup = Lookup([NameServer("127.0.0.1", free_port())], timeout=0.5)

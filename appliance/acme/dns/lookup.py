@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from enum import Enum
 from ipaddress import ip_address
@@ -71,14 +72,18 @@ class Lookup:
         self._resolvers = tuple(resolvers)
 
     def follow(self, name: str) -> str:
-        """Where CNAMEs at ``name`` lead; ``name`` itself, if there are none."""
+        """
+        Where CNAMEs at ``name`` lead; ``name`` itself, if there are none, or none but a wildcard's.
+
+        A wildcard leads where its owner wants visitors. It stands for ``name`` only until there is a record.
+        """
         chain = [name]
         while len(chain) <= LONGEST_CHAIN:
-            answer = self._resolve(chain[-1], dns.rdatatype.CNAME)
-            if not answer:
+            target = self._target(chain[-1])
+            if target is None or (chain == [name] and target == self._target(_made_up_beside(name))):
                 return chain[-1]
-            chain.append(_text(answer[0].target))
-            if chain[-1] in chain[:-1]:
+            chain.append(target)
+            if target in chain[:-1]:
                 raise ResponderError(f"the CNAME records lead in a circle: {' -> '.join(chain)}")
         raise ResponderError(f"more than {LONGEST_CHAIN} CNAME records in a row: {' -> '.join(chain)}")
 
@@ -132,6 +137,11 @@ class Lookup:
                 return Sighting(str(server), Sight.THERE)
         return Sighting(str(server), Sight.MISSING)
 
+    def _target(self, name: str) -> str | None:
+        """Of the CNAME at ``name``."""
+        answer = self._resolve(name, dns.rdatatype.CNAME)
+        return _text(answer[0].target) if answer else None
+
     def _resolve(self, name: str, kind: dns.rdatatype.RdataType) -> list[Any]:
         try:
             answer = self._resolver().resolve(
@@ -160,6 +170,11 @@ class Lookup:
 def checked_at(servers: Sequence[NameServer]) -> list[AuthoritativeServer]:
     """Servers by their addresses alone."""
     return [AuthoritativeServer(str(each), each) for each in servers]
+
+
+def _made_up_beside(name: str) -> str:
+    """A name that only a wildcard answers for, if that would also answer for ``name``."""
+    return f"_appliance-{secrets.token_hex(8)}.{name.partition('.')[2]}"
 
 
 def _text(name: dns.name.Name) -> str:

@@ -66,12 +66,19 @@ class DynamicUpdates:
             )
 
     def _zone(self, name: str) -> str:
-        """The server's zone that ``name`` is in: the owner of the SOA record that comes with any answer of it."""
+        """
+        The server's zone that ``name`` is in: the owner of the SOA record that comes with any answer of it.
+
+        Of any but a wildcard's CNAME, which is about where that leads: then what is above ``name`` is asked about.
+        """
         step = f"tell the zone that {name} is in"
         answer = self._exchange(dns.message.make_query(name, dns.rdatatype.SOA), step)
         for rrset in (*answer.answer, *answer.authority):
             if rrset.rdtype == dns.rdatatype.SOA and dns.name.from_text(name).is_subdomain(rrset.name):
                 return rrset.name.to_text(omit_final_dot=True)
+        above = name.partition(".")[2]
+        if above and any(rrset.rdtype == dns.rdatatype.CNAME for rrset in answer.answer):
+            return self._zone(above)
         raise ResponderError(
             f"{self._who()} cannot {step} ({dns.rcode.to_text(answer.rcode())}): it should be the zone's primary;"
             " or set zone"
