@@ -28,7 +28,7 @@ def export(certificate: Certificate, to: Path, group: str | None) -> bool:
     """
     Bring the copies in ``to`` up to date, each file whole at every moment; whether anything had to be written.
 
-    They are their owner's alone (0600), or readable for ``group`` (0640, the folder 0750). Raises StoreError.
+    They are their owner's alone (0600), or readable for ``group`` (0640, new folders 0750). Raises StoreError.
     """
     gid = _group_id(group) if group is not None else None
     _make_folder(to, gid)
@@ -52,12 +52,14 @@ def _group_id(group: str) -> int:
 
 
 def _make_folder(folder: Path, gid: int | None) -> None:
-    """A folder that is there already stays as it is."""
+    """With what is missing above it; a folder that is there already stays as it is."""
     if folder.is_dir():
         return
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     atomicfile.make_private_folder(folder)
     if gid is not None:
-        _open_to_group(folder, gid, 0o750)
+        for each in missing:
+            _open_to_group(each, gid, 0o750)
 
 
 def _is_right(path: Path, gid: int | None) -> bool:

@@ -49,6 +49,18 @@ def test_for_a_group(tmp_path: Path) -> None:
     assert mode(tmp_path / "there" / KEY) == 0o640
 
 
+def test_the_way_there(tmp_path: Path) -> None:
+    """Every folder that is made on the way lets the group through; those that were there stay as they are."""
+    tmp_path.chmod(0o711)
+    to = tmp_path / "mail" / "tls" / "one.test"
+    assert export(make_certificate(["one.test"]), to, OURS)
+    assert {mode(each) for each in (to, to.parent, to.parent.parent)} == {0o750}
+    assert mode(tmp_path) == 0o711
+    private = tmp_path / "private"
+    assert export(make_certificate(["one.test"]), private / "one.test", None)
+    assert mode(private) == 0o700
+
+
 def test_what_is_in_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A group that is none, a group that is not ours, a file in the folder's place."""
     certificate = make_certificate(["one.test"])
