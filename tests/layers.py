@@ -211,6 +211,7 @@ ADAPTERS = [
     "appliance.net.opening",
     "appliance.net.sharing",
     "appliance.net.turn",
+    "appliance.net.unixport",
     "appliance.ops.accesslog.writer",
     "appliance.ops.alarm.notify",
     "appliance.ops.boundedrequest",

@@ -17,6 +17,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from appliance.net.accepting import Accepted, AcceptingPort
 from appliance.net.lingering import LingeringClose
 from appliance.net.sharing import SharedPort
+from appliance.net.unixport import UnixPort
 
 if TYPE_CHECKING:
     from twisted.internet.abstract import FileDescriptor as _Descriptor
@@ -146,7 +147,7 @@ class ImmediateUnixServer(ImmediateWrites, unix.Server):
     """An accepted connection of a UNIX stream socket."""
 
 
-class ImmediateUnixPort(SharedPort, unix.Port):
+class ImmediateUnixPort(SharedPort, UnixPort):
     """A listening UNIX stream socket whose connections write at once."""
 
     transport = ImmediateUnixServer

@@ -254,6 +254,8 @@ def _explain(failure: Failure) -> str:
     error = failure.value
     if isinstance(error, CannotListenError):
         number = getattr(error.socketError, "errno", None)
+        if number == errno.EADDRINUSE and error.interface is None:  # a UNIX socket
+            return "another program listens there (find it with: ss -lxp), or the file is no socket: remove it then"
         if number == errno.EADDRINUSE:
             return "the port is taken by another program (find it with: ss -ltnp)"
         if number == errno.EACCES:

@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import os
 import socket
-from functools import partial
 from typing import Any
 
-from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from appliance.errors import ListenError
+from appliance.net.unixport import UnixPort
 from appliance.process.inheritance import Inheritance
 
 
@@ -43,13 +41,5 @@ def leave_to_others(port: IListeningPort) -> None:
     """Have this port's end mean nothing to other processes that have its socket: it stays open, and keeps its name."""
     untyped: Any = port
     untyped._shouldShutdown = False
-    if isinstance(port, unix.Port):
-        untyped.connectionLost = partial(tcp.Port.connectionLost, port)
-
-
-def mode_of(address: bytes | str) -> int | None:
-    """Who may connect to a UNIX socket: its file's mode; None if it has none."""
-    try:
-        return os.stat(address).st_mode & 0o777 if address and address[:1] not in (b"\0", "\0") else None
-    except OSError:
-        return None
+    if isinstance(port, UnixPort):
+        port.keep_file()

@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from appliance.net.announced import Announcing
 from appliance.net.immediate import ImmediatePort, ImmediateUnixPort
-from appliance.net.opening import leave_to_others, mode_of
+from appliance.net.opening import leave_to_others
 from appliance.tls.snimap import SniMap, is_proof
 from appliance.tls.transport import TlsPort
 
@@ -60,9 +60,12 @@ class PlainListening:
     def listenUNIX(
         self, address: bytes, factory: IProtocolFactory, backlog: int = BACKLOG, mode: int = 0o666, wantPID: int = 0
     ) -> IListeningPort:
-        """``IReactorUNIX.listenUNIX``; ``backlog`` is at least `BACKLOG`. Raises ``CannotListenError``."""
+        """``IReactorUNIX.listenUNIX``; ``backlog`` is at least `BACKLOG`. Raises ``CannotListenError``.
+
+        ``wantPID`` asks for a lock, which is not needed: see `net.unixport`.
+        """
         factory = self._unix_factory(factory)
-        return self._listen(ImmediateUnixPort(address, factory, max(backlog, BACKLOG), mode, self._reactor, wantPID))
+        return self._listen(ImmediateUnixPort(address, factory, max(backlog, BACKLOG), mode, self._reactor))
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> IListeningPort:
         """``IReactorSocket.adoptStreamPort``: a listening socket that somebody else made, systemd above all.
@@ -71,11 +74,10 @@ class PlainListening:
         opens for ``ListenStream=443`` takes IPv4 and IPv6. A UNIX socket keeps its name and mode.
         """
         with socket.socket(fileno=os.dup(fileDescriptor)) as adopted:
-            family, address = adopted.family, adopted.getsockname()
+            family = adopted.family
         if family == socket.AF_UNIX:
             factory = self._unix_factory(factory)
             port = ImmediateUnixPort._fromListeningDescriptor(self._reactor, fileDescriptor, factory)
-            port.mode = mode_of(address) or port.mode
             leave_to_others(port)
             return self._listen(port)
         return self._listen(self._tcp_port._fromListeningDescriptor(self._reactor, fileDescriptor, family, factory))

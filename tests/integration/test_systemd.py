@@ -21,6 +21,7 @@ from tests.support.certificates import make_certificate, shared_authority
 from tests.support.processes import wait_for
 
 UNREACHABLE = "https://127.0.0.1:1/directory"
+ACTIVATE = ["systemd-socket-activate", f"--setenv=PYTHONPATH={ROOT}", "--setenv=PATH", "--setenv=HOME"]
 
 
 @pytest.fixture(scope="module")
@@ -92,16 +93,21 @@ def test_notifications(tmp_path: Path, application: Application) -> None:
         wait_for(lambda: not Path(f"/proc/{successor}").exists(), 15, "the end")
 
 
-def test_socket_activation(tmp_path: Path, application: Application) -> None:
-    """On sockets that systemd opened, dual-stack ones among them; an upgrade hands them on."""
-    appliance = configured(tmp_path, application)
+def activated(appliance: Appliance) -> str:
+    """Have it get its ports from systemd, by their numbers; its configuration."""
     text = appliance.config.read_text()
     for number, port in enumerate((appliance.http_port, appliance.https_port)):
         text = text.replace(f"tcp:{port}:interface=127.0.0.1", f"systemd:domain=INET6:index={number}")
     appliance.config.write_text(text)
     ports = [f"--listen=[::]:{port}" for port in (appliance.http_port, appliance.https_port)]
-    keep = [f"--setenv=PYTHONPATH={ROOT}", "--setenv=PATH", "--setenv=HOME"]
-    appliance.arguments = ["systemd-socket-activate", "--fdname=web:web", *keep, *ports, *appliance.arguments]
+    appliance.arguments = [*ACTIVATE, "--fdname=plain:secure", *ports, *appliance.arguments]
+    return text
+
+
+def test_socket_activation(tmp_path: Path, application: Application) -> None:
+    """On sockets that systemd opened, dual-stack ones among them; an upgrade hands them on."""
+    appliance = configured(tmp_path, application)
+    activated(appliance)
     pids: list[int] = []
     appliance.start()
     try:
@@ -115,6 +121,26 @@ def test_socket_activation(tmp_path: Path, application: Application) -> None:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
+        appliance.stop()
+
+
+def test_a_unix_socket_of_systemd(tmp_path: Path, application: Application) -> None:
+    """Its file, which is systemd's, is as it was, from the first client to the end."""
+    appliance, path = configured(tmp_path, application), tmp_path / "https.sock"
+    text = appliance.config.read_text()
+    tcp = f"tcp:{appliance.https_port}:interface=127.0.0.1"
+    appliance.config.write_text(text.replace(tcp, "systemd:domain=UNIX:index=0"))
+    appliance.arguments = [*ACTIVATE, "--fdname=secure", f"--listen={path}", *appliance.arguments]
+    (tmp_path / "root.pem").write_bytes(shared_authority().pem)
+    asked = ["curl", "-sS", "--fail", "--cacert", str(tmp_path / "root.pem"), "--unix-socket", str(path)]
+    super(Appliance, appliance).start()
+    try:
+        appliance.wait_for(path.is_socket, 10, "the socket")
+        before = path.stat()
+        subprocess.run([*asked, "https://one.test/echo"], capture_output=True, timeout=60, check=True)
+        assert appliance.stop() == 0
+        assert path.stat().st_ctime_ns == before.st_ctime_ns
+    finally:
         appliance.stop()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -167,3 +168,43 @@ def test_metrics_and_the_order_of_things(tmp_path: Path, application: Applicatio
         assert f"another appliance, process {generations.pids[-1]}, runs with state_dir" in refused.stderr
     finally:
         generations.stop()
+
+
+def test_a_unix_listener_after_an_upgrade(generations: Generations, tmp_path: Path) -> None:
+    """It can be taken away and put back while the first process has a client; at the end nothing is left of it."""
+    appliance, path = generations.appliance, tmp_path / "https.sock"
+    without, tcp = appliance.config.read_text(), f'"tcp:{appliance.https_port}:interface=127.0.0.1"'
+    listening = without.replace(tcp, f'{tcp}, "unix:{path}"')
+    appliance.config.write_text(listening)
+    generations.start()
+    with ExitStack() as opened:
+        websocket(opened, appliance)
+        generations.upgrade()
+        for configuration in (without, listening):
+            appliance.config.write_text(configuration)
+            act(appliance.state_dir, "reload", 60)
+        (tmp_path / "root.pem").write_bytes(shared_authority().pem)
+        asked = ["curl", "-sS", "--fail", "--cacert", str(tmp_path / "root.pem"), "--unix-socket", str(path)]
+        subprocess.run([*asked, "https://one.test/echo"], capture_output=True, timeout=60, check=True)
+        assert alive(generations.pids[0])
+    generations.stop()
+    assert list(tmp_path.glob("https.sock*")) == []
+
+
+def test_a_unix_listener_after_a_crash(generations: Generations, tmp_path: Path) -> None:
+    """What was left of it keeps nobody from starting; a second process at the same name is refused."""
+    appliance, path = generations.appliance, tmp_path / "https.sock"
+    tcp = f'"tcp:{appliance.https_port}:interface=127.0.0.1"'
+    appliance.config.write_text(appliance.config.read_text().replace(tcp, f'{tcp}, "unix:{path}"'))
+    appliance.start()
+    appliance.kill()
+    assert path.is_socket()
+    path.with_name("https.sock.lock").symlink_to(str(os.getpid()))  # of a process whose number is somebody's again
+    appliance.start()
+    (tmp_path / "second").mkdir()
+    second = Appliance(tmp_path / "second").configure([(["one.test"], "http://127.0.0.1:9")], UNREACHABLE)
+    tcp = f'"tcp:{second.https_port}:interface=127.0.0.1"'
+    second.config.write_text(second.config.read_text().replace(tcp, f'"unix:{path}"'))
+    refused = subprocess.run(second.arguments, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 1
+    assert f"cannot listen on unix:{path}: another program listens there (find it with: ss -lxp)" in refused.stderr
