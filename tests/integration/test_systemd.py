@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from appliance.ops.control.client import act
-from tests.support.appliance import ROOT, Appliance
+from appliance.ops.control.client import CommandFailedError, act, ask
+from tests.support.appliance import ROOT, Appliance, serial_of
 from tests.support.applications import Application, uvicorn
 from tests.support.certificates import make_certificate, shared_authority
-from tests.support.processes import wait_for
+from tests.support.processes import free_port, wait_for
 
 UNREACHABLE = "https://127.0.0.1:1/directory"
 ACTIVATE = ["systemd-socket-activate", f"--setenv=PYTHONPATH={ROOT}", "--setenv=PATH", "--setenv=HOME"]
@@ -121,6 +121,78 @@ def test_socket_activation(tmp_path: Path, application: Application) -> None:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
+        appliance.stop()
+
+
+def reload(appliance: Appliance, configuration: str) -> str:
+    """Have it use this; why it does not, if so."""
+    appliance.config.write_text(configuration)
+    try:
+        act(appliance.state_dir, "reload", 60)
+    except CommandFailedError as refused:
+        return str(refused)
+    return ""
+
+
+def speaks_http(port: int) -> bool:
+    """Whether plain HTTP is answered there."""
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: one.test\r\nConnection: close\r\n\r\n")
+        return client.recv(8) == b"HTTP/1.1"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_reloads_with_sockets_of_systemd(tmp_path: Path, application: Application, workers: int) -> None:
+    """A listener may be taken away and put back; spelled anew it is refused. HTTPS stays HTTPS, in all processes."""
+    appliance = configured(tmp_path, application)
+    appliance.config.write_text(f"workers = {workers}\n{appliance.config.read_text()}")
+    before = activated(appliance)
+    endpoint = "systemd:domain=INET6:index=0"
+    taken_away = before.replace(endpoint, f"tcp:{free_port()}:interface=127.0.0.1")
+
+    def look() -> None:
+        for _ in range(8):  # for all processes, which take turns
+            assert serial_of(appliance, "one.test", shared_authority().pem) is not None
+            assert speaks_http(appliance.http_port)
+            assert not speaks_http(appliance.https_port)
+
+    appliance.start()
+    try:
+        with appliance.client("one.test", shared_authority().pem) as client:
+            assert client.get("/echo").status == 200
+        appliance.wait_for(lambda: (appliance.state_dir / "control.sock").exists())
+        wait_for(lambda: ask(appliance.state_dir, "status").get("workers", {}).get("serving", 1) == workers)
+        look()
+        assert reload(appliance, taken_away) == ""
+        assert reload(appliance, before) == ""
+        look()
+        refused = reload(appliance, before.replace(endpoint, "systemd:domain=INET6:name=plain"))
+        assert "another endpoint has this socket of systemd's" in refused
+        assert refused.endswith(f"for {endpoint}, this change takes a restart")
+        look()
+        assert "Traceback" not in appliance.output()
+    finally:
+        appliance.stop()
+
+
+def test_a_socket_that_was_given_up_before_an_upgrade(tmp_path: Path, application: Application) -> None:
+    """The new process has only those that were in use: it says so, and HTTPS stays HTTPS."""
+    appliance = configured(tmp_path, application)
+    before = activated(appliance)
+    other = before.replace("systemd:domain=INET6:index=0", f"tcp:{free_port()}:interface=127.0.0.1")
+    successor = 0
+    appliance.start()
+    try:
+        appliance.wait_for(lambda: (appliance.state_dir / "control.sock").exists())
+        assert reload(appliance, other) == ""
+        successor = int(act(appliance.state_dir, "upgrade", 60)["pid"])
+        assert "after an upgrade, one that was not in use takes a restart" in reload(appliance, before)
+        assert serial_of(appliance, "one.test", shared_authority().pem) is not None
+        assert not speaks_http(appliance.https_port)
+    finally:
+        if successor:
+            os.kill(successor, signal.SIGTERM)
+            wait_for(lambda: not Path(f"/proc/{successor}").exists(), 15, "the end")
         appliance.stop()
 
 
