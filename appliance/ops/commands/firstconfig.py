@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -73,8 +74,9 @@ def write(path: Path, content: str, replace: bool) -> Path | None:
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     backup = path.with_name(path.name + BACKUP)
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
+        _make_folder(path.parent)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            _let_read(file.fileno(), path)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -93,6 +95,25 @@ def write(path: Path, content: str, replace: bool) -> Path | None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    """The service is another user than who runs this: it gets in, whatever the umask."""
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir()
+        folder.chmod(0o755)
+
+
+def _let_read(descriptor: int, path: Path) -> None:
+    """Whoever could read the file that is replaced, everybody if there is none, whatever the umask."""
+    try:
+        before = path.stat()
+    except FileNotFoundError:
+        os.fchmod(descriptor, 0o644)
+    else:
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
 
 
 def _link(temporary: Path, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,35 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
     assert kept.read_text() == "old"
     assert len(load(path).sites) == 1
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.fixture(params=[0o022, 0o027, 0o077], ids=oct)
+def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_umask")
+def test_the_service_can_read_it(tmp_path: Path) -> None:
+    """Whatever the umask of who runs this: it is another user. What was there before is as it was."""
+    path = tmp_path / "etc" / "appliance" / "appliance.toml"
+    write(path, text(ANSWERS), False)
+    assert [each.stat().st_mode & 0o7777 for each in (path.parents[1], path.parent, path)] == [0o755, 0o755, 0o644]
+    path.parent.chmod(0o750)
+    path.chmod(0o640)
+    write(path, text(ANSWERS), True)
+    assert [each.stat().st_mode & 0o7777 for each in (path.parent, path)] == [0o750, 0o640]
+
+
+def test_a_file_that_is_replaced_stays_its_owners(tmp_path: Path) -> None:
+    """Root may run this; who reads the file is somebody else, or a group."""
+    path = tmp_path / "appliance.toml"
+    path.write_text("old")
+    owner = (65534, 65534) if os.geteuid() == 0 else (os.getuid(), os.getgid())
+    os.chown(path, *owner)
+    write(path, text(ANSWERS), True)
+    assert (path.stat().st_uid, path.stat().st_gid) == owner
 
 
 def test_what_would_not_do_is_not_written(tmp_path: Path) -> None:
