@@ -153,8 +153,10 @@ class Operating(MultiService):
     def take_back(self) -> None:
         """They are this process's again."""
         assert self.alarm is not None
+        assert self.control is not None
         self.commands.update(self._withheld)
         self.alarm.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.control.take_back()
 
     def reload_by(self, reloading: Reloading) -> None:
         """Have the command, and in the status how it went."""

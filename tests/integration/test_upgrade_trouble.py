@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from appliance.acme.state import RenewalState
 from appliance.errors import ApplianceError
-from appliance.ops.control.client import act
+from appliance.ops.control.client import CommandFailedError, act
 from appliance.process.upgrade import UpgradeError, Upgrading
 from tests.support.appliance import Load, serial_of
 from tests.support.applications import Application, uvicorn
@@ -176,6 +176,43 @@ def test_the_new_process_is_stopped_and_killed(generations: Generations) -> None
         load.stop()
         assert load.failures == []
     assert not alive(hung)
+
+
+def test_a_store_that_cannot_be_read_any_more(generations: Generations) -> None:
+    """The new process takes the commands, and fails: they reach the old one again, which is upgraded when all is well."""
+    generations.start()
+    appliance = generations.appliance
+    certificates = appliance.state_dir / "certificates"
+    certificates.rename(appliance.state_dir / "aside")
+    certificates.touch()
+    with pytest.raises(CommandFailedError, match="the certificate store cannot be read"):
+        act(appliance.state_dir, "upgrade", 60)
+    assert generations.serving() == generations.pids[0] == holder(generations)
+    assert act(appliance.state_dir, "reload")["summary"] == "nothing has changed"
+    certificates.unlink()
+    (appliance.state_dir / "aside").rename(certificates)
+    generations.upgrade()
+    assert "Traceback" not in appliance.output()
+
+
+def test_the_new_process_is_killed_when_it_has_the_commands(generations: Generations) -> None:
+    """While it reads the certificates, for as long as the test wants: the old one has the commands again."""
+    generations.start()
+    appliance = generations.appliance
+    commands = appliance.state_dir / "control.sock"
+    before = commands.stat().st_ino
+    slow = appliance.state_dir / "certificates" / "slow.test.pem"
+    os.mkfifo(slow)
+    asking = ask_for_upgrade(generations)
+    pid = the_new_one(generations)
+    wait_for(lambda: commands.stat().st_ino != before, 30, "the commands being the new one's")
+    slow.unlink()
+    os.kill(pid, signal.SIGKILL)
+    asking.join(60)
+    assert generations.serving() == generations.pids[0] == holder(generations)
+    assert act(appliance.state_dir, "reload")["summary"] == "nothing has changed"
+    generations.upgrade()
+    assert "Traceback" not in appliance.output()
 
 
 SAY = """

@@ -74,6 +74,15 @@ class ControlService(Service):
     def startService(self) -> None:
         """Listen."""
         super().startService()  # type: ignore[no-untyped-call]
+        self._listen()
+
+    def take_back(self) -> None:
+        """Be found again, where the name is that of a process which has ended since."""
+        if self._socket is None or not self._socket.found():
+            self.leave()
+            self._listen()
+
+    def _listen(self) -> None:
         try:
             self._socket = unixsocket.listen(self._state_dir)
             with self._socket.socket as listening:

@@ -41,10 +41,16 @@ class ListeningSocket:
         except OSError as error:
             raise _refused(self.path, error) from error
 
+    def found(self) -> bool:
+        """Whether the name leads here, and not to another process."""
+        with contextlib.suppress(OSError):
+            return os.stat(NAME, dir_fd=self._folder).st_ino == self._inode
+        return False
+
     def remove(self) -> None:
         """Forget the name, unless it is a newer process's by now. The socket itself is its user's to close."""
         with contextlib.suppress(OSError):
-            if os.stat(NAME, dir_fd=self._folder).st_ino == self._inode:
+            if self.found():
                 os.unlink(NAME, dir_fd=self._folder)
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)

@@ -219,6 +219,27 @@ def test_the_newest_of_two_is_found_and_the_older_does_not_take_its_name_away(tm
         newer.stop()
 
 
+def test_a_name_is_taken_back_from_a_process_that_has_ended(tmp_path: Path) -> None:
+    """It listens under the name again; where the name is its own still, it goes on as it was."""
+    with loop() as made:
+        served = Served(made, tmp_path)
+        newer = unixsocket.listen(tmp_path)
+        newer.publish()
+        newer.socket.close()
+        os.close(newer._folder)
+        with pytest.raises(NotRunningError):
+            ask(tmp_path, "status")
+        seen = []
+        for _ in range(2):
+            served.service.take_back()
+            seen.append(os.stat(tmp_path / "control.sock").st_ino)
+            assert served.call(lambda: ask(tmp_path, "status")) == {"fine": True}
+        assert seen[0] == seen[1]
+        assert os.listdir(tmp_path) == ["control.sock"]
+        served.stop()
+        assert os.listdir(tmp_path) == []
+
+
 def test_a_folder_that_cannot_be_used_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The service says so and runs without commands."""
     (tmp_path / "file").write_text("")
