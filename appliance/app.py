@@ -127,6 +127,14 @@ class Appliance(MultiService):
         inner = self.watch.listener.sockets() if self.watch.listener is not None else {}
         return {**inner, **self.entrances[0].sockets(), **self.entrances[1].sockets()}
 
+    async def hold(self) -> None:
+        """Change nothing more that the other process is to read, or is not told of."""
+        await self.operating.hold()
+
+    def release(self) -> None:
+        """Nobody else has read it: go on."""
+        self.operating.release()
+
     async def hand_over(self) -> None:
         """Stop what only one process may do, in good order.
 
@@ -162,8 +170,7 @@ class Appliance(MultiService):
         if self.watch.listener is not None:
             self.watch.listener.leave()
             await maybeDeferred(self.watch.listener.stopService)
-        if self.operating.control is not None:
-            await self.operating.control.leave()
+        await self.operating.leave(successor)
         await self.crew.leave()
         for entrance in self.entrances:
             entrance.leave()

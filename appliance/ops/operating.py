@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from txacme.interfaces import ICertificateStore, IResponder  # type: ignore[import-untyped]
 
 from appliance.acme.issuers import Issuers
@@ -35,9 +37,9 @@ from appliance.proxy.upstream import Upstream
 from appliance.store import Defer
 from appliance.tls.snimap import SniMap
 
+_HELD = "the appliance is being upgraded: try again in a moment"
 
-def _refuse(arguments: Arguments) -> NoReturn:
-    raise ApplianceError("the appliance is being upgraded: try again in a moment")
+_log = Logger()
 
 
 class Operating(MultiService):
@@ -73,7 +75,8 @@ class Operating(MultiService):
         self.operations: Operations | None = None
         self.alarm: AlarmService | None = None
         self.control: ControlService | None = None
-        self._withheld: Mapping[str, Command] = {}
+        self._refusal = ""
+        """Why commands that act are refused; empty while they are not."""
         self._notifier = Notifier(reactor, configuration.alarm, defer)
         deployer = Deployer(reactor, self._sites, configuration.state_dir, defer)
         self.installer = Installer(reactor, now, certificates, self._open_ports, store, deployer, in_step)
@@ -134,19 +137,28 @@ class Operating(MultiService):
         authorities = AuthorityOperations(
             lambda: self._configuration, renewals, lambda: issuers.current, rehearsal, self._defer
         )
-        self.commands.update(self.operations.commands())
-        self.commands.update(authorities.commands())
+        self._offer(self.operations.commands())
+        self._offer(authorities.commands())
         if maintenance is not None:
-            self.commands.update(maintenance.commands())
+            self._offer(maintenance.commands())
         self.control = ControlService(self._reactor, state_dir, self.commands)
         self.control.setServiceParent(self)  # type: ignore[no-untyped-call]
 
+    async def hold(self) -> None:
+        """Refuse commands that act, and end those that change what another process is about to read."""
+        self._refusal = _HELD
+        if self._reloading is not None:
+            await self._reloading.settle()
+        if self._maintenance is not None:
+            await self._maintenance.settle()
+
+    def release(self) -> None:
+        """Commands act again."""
+        self._refusal = ""
+
     def hand_over(self) -> None:
-        """Leave alarms and commands that act to another process; this one still says how things are."""
+        """Leave alarms to another process, after `hold`; this one still says how things are."""
         assert self.alarm is not None
-        self._withheld = dict(self.commands)
-        refused = Command(_refuse)
-        self.commands.update({name: refused for name, command in self._withheld.items() if command.acts})
         self.alarm.disownServiceParent()  # type: ignore[no-untyped-call]
         self.installer.close()
 
@@ -154,14 +166,19 @@ class Operating(MultiService):
         """They are this process's again."""
         assert self.alarm is not None
         assert self.control is not None
-        self.commands.update(self._withheld)
         self.alarm.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.control.take_back()
+
+    async def leave(self, successor: int) -> None:
+        """Take no commands any more: another process does."""
+        self._refusal = f"process {os.getpid()} was replaced by process {successor}: ask that one"
+        if self.control is not None:
+            await self.control.leave()
 
     def reload_by(self, reloading: Reloading) -> None:
         """Have the command, and in the status how it went."""
         self._reloading = reloading
-        self.commands["reload"] = Command(lambda _: reloading.reload())
+        self._offer({"reload": Command(lambda _: reloading.reload())})
 
     def apply(self, configuration: Configuration) -> None:
         """Go by another configuration from now on."""
@@ -176,6 +193,20 @@ class Operating(MultiService):
         self.installer.close()
         stopped: Deferred[None] = super().stopService()  # type: ignore[no-untyped-call]
         return stopped
+
+    def _offer(self, commands: Mapping[str, Command]) -> None:
+        self.commands.update(
+            {name: self._refusable(name, command) if command.acts else command for name, command in commands.items()}
+        )
+
+    def _refusable(self, name: str, command: Command) -> Command:
+        def call(arguments: Arguments) -> Awaitable[Mapping[str, Any]] | Mapping[str, Any]:
+            if self._refusal:
+                _log.warn("{command} was not done: {refusal}", command=name, refusal=self._refusal)
+                raise ApplianceError(self._refusal)
+            return command.call(arguments)
+
+        return Command(call)
 
     def _extra(self, report: Report) -> Extra:
         upstreams = [

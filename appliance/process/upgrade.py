@@ -23,7 +23,7 @@ from appliance.process.spawning import Handle
 from appliance.store import Defer
 
 PATIENCE = 120.0
-"""Seconds that a new process gets for each step: to read its configuration, to read the certificates and listen."""
+"""Seconds for each step: a reload under way ends; a new process reads its configuration; it reads the certificates."""
 
 _LAST_WORDS = 1.0
 """Seconds until the old process leaves, for the answer to whoever asked for the upgrade."""
@@ -40,6 +40,12 @@ class Service(Protocol):
 
     def sockets(self) -> Mapping[str, int]:
         """The listening sockets, by endpoint string."""
+
+    async def hold(self) -> None:
+        """Change nothing more that a new process reads or is left; return when nothing is being changed."""
+
+    def release(self) -> None:
+        """Whatever came before it, nobody else serves: changes may be made again."""
 
     async def hand_over(self) -> None:
         """Stop what only one process may do, in good order."""
@@ -115,13 +121,13 @@ class Upgrading:
         self._state = "is being replaced already"
         under_way = self._under_way = Deferred()
         try:
+            await self._hold()
             successor = await self._replace()
-        except ApplianceError as error:
+        except BaseException as error:
             self._state = ""
-            _log.error("{error}", error=error)
-            raise
-        except BaseException:
-            self._state = ""
+            self._service.release()
+            if isinstance(error, ApplianceError):
+                _log.error("{error}", error=error)
             raise
         finally:
             self._under_way = None
@@ -130,6 +136,15 @@ class Upgrading:
         leaving = Deferred.fromCoroutine(self._leave(successor))
         leaving.addErrback(lambda failure: _log.failure("unexpected error of a process that leaves", failure))
         return successor
+
+    async def _hold(self) -> None:
+        try:
+            await Deferred.fromCoroutine(self._service.hold()).addTimeout(self._patience, self._reactor)
+        except (TimeoutError, CancelledError) as error:
+            raise UpgradeError(
+                f"no upgrade now: a reload under way has not ended within {self._patience:g} s;"
+                " try again when it has, or restart the service"
+            ) from error
 
     async def _replace(self) -> int:
         _log.info("upgrade: starting {command}", command=" ".join(spawning.command_line()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -13,14 +14,14 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from websockets.exceptions import ConnectionClosed
 
 from appliance.acme.state import RenewalState
 from appliance.errors import ApplianceError
-from appliance.ops.control.client import CommandFailedError, act
+from appliance.ops.control.client import CommandFailedError, act, ask
 from appliance.process.upgrade import UpgradeError, Upgrading
 from tests.support.appliance import Load, serial_of
 from tests.support.applications import Application, uvicorn
@@ -44,16 +45,21 @@ def generations(tmp_path: Path, application: Application) -> Iterator[Generation
     made.stop()
 
 
-def ask_for_upgrade(generations: Generations) -> threading.Thread:
-    """By the command, whatever becomes of that."""
+def ask_for(generations: Generations, command: str) -> threading.Thread:
+    """A command, whatever becomes of it."""
 
     def ask() -> None:
         with contextlib.suppress(ApplianceError):
-            act(generations.appliance.state_dir, "upgrade", 60)
+            act(generations.appliance.state_dir, command, 60)
 
     asking = threading.Thread(target=ask)
     asking.start()
     return asking
+
+
+def ask_for_upgrade(generations: Generations) -> threading.Thread:
+    """By the command."""
+    return ask_for(generations, "upgrade")
 
 
 def the_new_one(generations: Generations) -> int:
@@ -178,8 +184,96 @@ def test_the_new_process_is_stopped_and_killed(generations: Generations) -> None
     assert not alive(hung)
 
 
+def refusal(generations: Generations, command: str, **arguments: object) -> str:
+    """Why a command was not done."""
+    with pytest.raises(CommandFailedError) as refused:
+        act(generations.appliance.state_dir, command, **arguments)
+    assert refused.value.status == 409
+    return str(refused.value)
+
+
+def test_what_is_asked_for_during_an_upgrade(tmp_path: Path, application: Application) -> None:
+    """The new process would not know: it is refused while the old one waits for an order, and then the new one does it.
+
+    The CA takes connections and does not answer, until the test closes them.
+    """
+    generations = Generations(tmp_path, application)
+    appliance, root = generations.appliance, shared_authority().pem
+    held = "the appliance is being upgraded: try again in a moment"
+    with socket.create_server(("127.0.0.1", 0)) as authority:
+        directory = f"https://127.0.0.1:{authority.getsockname()[1]}/directory"
+        sites = [(["one.test"], application.upstream), (["two.test"], application.upstream)]
+        appliance.configure(sites, directory)
+        try:
+            generations.start()
+            authority.settimeout(20)
+            with authority.accept()[0]:
+                asking = ask_for_upgrade(generations)
+                generations.pids.append(the_new_one(generations))
+                appliance.configure([*sites, (["three.test"], application.upstream)], directory)
+                assert refusal(generations, "reload") == held
+                assert refusal(generations, "maintenance", site="one.test", on=True) == held
+                appliance.send(signal.SIGHUP)
+                refused = f"reload was not done: {held}"
+                wait_for(lambda: appliance.output().count(refused) == 2, 20, "the signal in the log")
+                assert "is being replaced already" in refusal(generations, "upgrade")
+                assert generations.serving() == generations.pids[0]
+                authority.close()
+            asking.join(60)
+            assert generations.serving() == generations.pids[1]
+            act(appliance.state_dir, "reload")
+            act(appliance.state_dir, "maintenance", site="one.test", on=True)
+            with appliance.client("one.test", root) as client:
+                assert client.get("/echo").status == 503
+            assert "Traceback" not in appliance.output()
+        finally:
+            generations.stop()
+
+
+def test_a_reload_under_way(tmp_path: Path, application: Application) -> None:
+    """It ends before the new process is started: as long as a worker has not done its part, in this case."""
+    generations = Generations(tmp_path, application)
+    appliance = generations.appliance
+    appliance.config.write_text(f"workers = 2\n{appliance.config.read_text()}")
+
+    def told(key: str) -> dict[str, Any]:
+        found: dict[str, Any] = ask(appliance.state_dir, "status")[key]
+        return found
+
+    def held() -> bool:
+        with contextlib.suppress(CommandFailedError):
+            act(appliance.state_dir, "maintenance", site="one.test", on=False)  # as it is
+            return False
+        return True
+
+    try:
+        generations.start()
+        appliance.wait_for(lambda: told("workers")["serving"] == 2, 20, "the worker")
+        (worker,) = (each["pid"] for each in told("workers")["processes"])
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            site = f'[[site]]\nnames = ["two.test"]\nupstream = "{application.upstream}"\n'
+            appliance.config.write_text(appliance.config.read_text() + site)
+            reloading = ask_for(generations, "reload")
+            appliance.wait_for(lambda: told("configuration")["sites"] == 2, 20, "the reload")
+            asking = ask_for_upgrade(generations)
+            appliance.wait_for(held, 20, "the upgrade")
+            assert "upgrade: starting" not in appliance.output()
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        reloading.join(60)
+        asking.join(60)
+        generations.pids.append(generations.serving())
+        assert generations.pids[1] != generations.pids[0]
+        assert told("configuration")["sites"] == 2
+        assert appliance.output().index("reloaded: added two.test") < appliance.output().index("upgrade: starting")
+        assert "Traceback" not in appliance.output()
+    finally:
+        generations.stop()
+
+
 def test_a_store_that_cannot_be_read_any_more(generations: Generations) -> None:
-    """The new process takes the commands, and fails: they reach the old one again, which is upgraded when all is well."""
+    """The new process takes the commands, and fails: they reach the old one again, and it can be upgraded."""
     generations.start()
     appliance = generations.appliance
     certificates = appliance.state_dir / "certificates"
@@ -228,10 +322,20 @@ class Old:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.held: Deferred[None] = succeed(None)
 
     def sockets(self) -> Mapping[str, int]:
         """See Service."""
         return {}
+
+    async def hold(self) -> None:
+        """See Service."""
+        self.asked.append("hold")
+        await self.held
+
+    def release(self) -> None:
+        """See Service."""
+        self.asked.append("release")
 
     async def hand_over(self) -> None:
         """See Service."""
@@ -273,7 +377,7 @@ class NewProcesses(TestCase):
             told = await self.refused(upgrading)
             assert words in told
             assert "goes on" in told
-        assert service.asked == asked * 2
+        assert service.asked == ["hold", *asked, "release"] * 2
 
     def test_that_hangs_at_once(self) -> Deferred[None]:
         """Its time runs out."""
@@ -305,4 +409,16 @@ class NewProcesses(TestCase):
         await upgrading.give_up()
         assert "told to end" in await upgrade
         assert "about to end" in await self.refused(upgrading)
-        assert service.asked == []
+        assert service.asked == ["hold", "release"]
+
+    def test_that_is_not_begun(self) -> Deferred[None]:
+        """What is under way does not end: no process is started, and the next upgrade is another chance."""
+        return Deferred.fromCoroutine(self._test_that_is_not_begun())
+
+    async def _test_that_is_not_begun(self) -> None:
+        service, upgrading = self.upgrade("", 0.1)
+        service.held = Deferred()
+        assert "a reload under way has not ended within 0.1 s" in await self.refused(upgrading)
+        assert service.asked == ["hold", "release"]
+        service.held = succeed(None)
+        assert "goes on" in await self.refused(upgrading)

@@ -14,7 +14,7 @@ from appliance.ops.commands.terminal import (
 )
 from appliance.ops.control.client import act
 
-_PATIENCE = 400.0
+_PATIENCE = 600.0
 """Seconds; the service itself gives up sooner."""
 
 

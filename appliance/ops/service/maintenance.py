@@ -73,6 +73,11 @@ class Maintenance:
         """By name."""
         return {"maintenance": Command(self._switch)}
 
+    async def settle(self) -> None:
+        """Return when the switch stands as was asked for by now."""
+        async with self._lock:
+            pass
+
     async def _switch(self, arguments: Arguments) -> Document:
         site = self._site(text(arguments, "site"))
         on = flag(arguments, "on")

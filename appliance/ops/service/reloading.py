@@ -69,6 +69,11 @@ class Reloading:
             self._told(True)
             return document
 
+    async def settle(self) -> None:
+        """Return when those that were asked for by now have ended."""
+        async with self._lock:
+            pass
+
     def document(self) -> Document:
         """For the status: which file, when it was last applied, and what was wrong with it since."""
         return {

@@ -17,6 +17,7 @@ from appliance.ops.commands import maintenance
 from appliance.ops.commands.cli import main
 from appliance.ops.control.client import CommandFailedError, NotRunningError
 from appliance.ops.service.maintenance import FILE_NAME, Maintenance
+from tests.support.renewalworld import not_yet, succeeded
 
 ONE = Site(("one.test", "www.one.test"), (Route("/"),))
 TWO = Site(("two.test",), (Route("/"),), maintenance=True)
@@ -83,6 +84,20 @@ def test_no_such_site(tmp_path: Path) -> None:
     """Says which there are."""
     with pytest.raises(ApplianceError, match=r"three.test is no site .* one.test, two.test"):
         switch(made(tmp_path)[0], "three.test", True)
+
+
+def test_what_is_being_kept_is_waited_for(tmp_path: Path) -> None:
+    """As before an upgrade: who reads the file after that knows of it."""
+    keeping: Deferred[Any] = Deferred()
+    maintenance, sites = made(tmp_path, lambda work: keeping)
+    work: Any = maintenance.commands()["maintenance"].call({"site": "one.test", "on": True})
+    switched = Deferred.fromCoroutine(work)
+    settled = Deferred.fromCoroutine(maintenance.settle())
+    not_yet(settled)
+    keeping.callback(None)
+    succeeded(settled)
+    succeeded(switched)
+    assert sites.closed[1:] == [{"one.test"}]
 
 
 def test_not_kept(tmp_path: Path) -> None:

@@ -147,6 +147,22 @@ def test_one_after_the_other() -> None:
     succeeded(second)
 
 
+def test_all_that_were_asked_for_are_waited_for() -> None:
+    """As before an upgrade: the last one's end is what counts, and where there is none nobody waits."""
+    made = Made()
+    succeeded(Deferred.fromCoroutine(made.reloading.settle()))
+    waiting: list[Deferred[Difference]] = []
+    made.change = lambda wanted: waiting.append(Deferred()) or waiting[-1]  # type: ignore[func-returns-value]
+    first, second = made.reload(), made.reload()
+    settled = Deferred.fromCoroutine(made.reloading.settle())
+    waiting[0].callback(Difference())
+    succeeded(first)
+    not_yet(settled)
+    waiting[1].callback(Difference())
+    succeeded(second)
+    succeeded(settled)
+
+
 def test_no_file() -> None:
     """It is said how it was started, and what to do."""
     error, log = Made("with --demo").refused()
