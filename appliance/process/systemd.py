@@ -120,7 +120,9 @@ class Supervised(Service):
     def ready(self) -> None:
         """Clients are served; or a reload is over, whatever came of it."""
         self._told = self._status()
-        self._send(READY=1, STATUS=self._told)
+        # What a process that takes over has said of its life until now was not heard: it was not the main one.
+        alive = {"WATCHDOG": 1} if self.manager is not None and self.manager.watchdog is not None else {}
+        self._send(READY=1, STATUS=self._told, **alive)
 
     def reloading(self) -> None:
         """A new configuration is being applied."""

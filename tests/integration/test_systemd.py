@@ -33,13 +33,13 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicatio
 class Manager:
     """systemd's end of the notifications, read as they come: the kernel keeps ten of them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, watchdog: float = 0.5) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         self._lines: list[str] = []
         self._seen = 0
         self._reading = threading.Thread(target=self._read)
-        self.environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "500000"}
+        self.environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": str(int(watchdog * 1e6))}
 
     def __enter__(self) -> Manager:
         self._reading.start()
@@ -90,6 +90,22 @@ def test_notifications(tmp_path: Path, application: Application) -> None:
         finally:
             os.kill(successor, signal.SIGTERM)
         manager.wait_for("STOPPING=1", "STATUS=finishing requests in flight")
+        wait_for(lambda: not Path(f"/proc/{successor}").exists(), 15, "the end")
+
+
+def test_a_new_main_process_is_alive_at_once(tmp_path: Path, application: Application) -> None:
+    """What it said before it was the main one was not heard, and its next turn to say so is minutes away."""
+    appliance = configured(tmp_path, application)
+    with Manager(tmp_path / "notify", watchdog=600) as manager:
+        appliance._environment.update(manager.environment)
+        appliance.start()
+        manager.wait_for("READY=1", "WATCHDOG=1")
+        successor = int(act(appliance.state_dir, "upgrade", 60)["pid"])
+        try:
+            manager.wait_for(f"MAINPID={successor}", "READY=1", "WATCHDOG=1")
+            assert appliance.wait(15) == 0
+        finally:
+            os.kill(successor, signal.SIGTERM)
         wait_for(lambda: not Path(f"/proc/{successor}").exists(), 15, "the end")
 
 

@@ -80,7 +80,7 @@ def test_a_life(tmp_path: Path, abstract: bool) -> None:
         assert heard() == b"STATUS=one\n"
         assert heard() == b"WATCHDOG=1\n"
         supervised.ready()
-        assert heard() == b"READY=1\nSTATUS=one\n"
+        assert heard() == b"READY=1\nSTATUS=one\nWATCHDOG=1\n"
         clock.advance(2)
         assert heard() == b"WATCHDOG=1\n"
         lines[0] = "two"
@@ -99,6 +99,16 @@ def test_a_life(tmp_path: Path, abstract: bool) -> None:
         with pytest.raises(BlockingIOError):
             heard()
         assert not clock.getDelayedCalls()
+
+
+def test_no_watchdog(tmp_path: Path) -> None:
+    """Who was not asked to say that it is alive does not."""
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(5)
+        Supervised(Clock(), Manager(str(path)), lambda: "one").ready()
+        assert manager.recv(4096) == b"READY=1\nSTATUS=one\n"
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
