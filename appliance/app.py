@@ -159,8 +159,9 @@ class Appliance(MultiService):
         self.operating.take_back()
 
     def begin(self) -> None:
-        """The service is this process's: others may replace it now."""
+        """The service is this process's: others may serve beside it now, and replace it."""
         assert self.upgrading is not None
+        self.crew.begin()
         self.upgrading.allow()
         self.supervised.ready()
 
@@ -294,7 +295,6 @@ def build(
     for part in (lock, supervised, *plane.services, renewal, issuers, crew):
         part.setServiceParent(appliance)
     operating.setServiceParent(appliance)  # type: ignore[no-untyped-call]
-    renewal.when_loaded().addCallback(lambda _: crew.begin())
     return appliance
 
 

@@ -96,6 +96,8 @@ class Crew(Service):
         self._later: list[IDelayedCall] = []
         self._complete = False
         """Whether those that end are replaced."""
+        self._left = False
+        """Whether this process accepts nobody any more."""
         self._ended: list[Deferred[None]] = []
         self._known: frozenset[str] = frozenset()
         """The endpoints whose sockets the workers have."""
@@ -110,8 +112,8 @@ class Crew(Service):
         self._shared, self._counts = shared, counts
 
     def begin(self) -> None:
-        """Start the workers: certificates are known by now."""
-        if self.size and self.running and not self._complete:
+        """Start the workers: certificates are known, and standard error is what it stays. Nobody is after `leave`."""
+        if self.size and self.running and not self._complete and not self._left:
             self._complete = True
             self._looked = self._reactor.seconds()
             self._looking.start(_LOOK_SECONDS, now=False)
@@ -150,7 +152,7 @@ class Crew(Service):
 
     def leave(self) -> Deferred[None]:
         """Have them accept nobody any more, and replace none. One that hangs is not waited for."""
-        self._complete = False
+        self._complete, self._left = False, True
         for call in self._later:
             if call.active():
                 call.cancel()

@@ -352,7 +352,7 @@ def test_renewed_by_pebble_under_load(tmp_path: Path, application: Application, 
 
 
 def test_upgrade(tmp_path: Path, application: Application) -> None:
-    """The new main process brings workers of its own; the old ones end with their last WebSocket."""
+    """The new main process brings workers, whose errors are seen; the old ones end with their last WebSocket."""
     root = shared_authority().pem
     with Crew(tmp_path, application) as crew:
         pid = 0
@@ -369,7 +369,9 @@ def test_upgrade(tmp_path: Path, application: Application) -> None:
                 assert load.failures == []
                 assert all(map(echoes, sockets))
                 assert alive(before)
-                assert crew.workers() != [before]
+                (after,) = crew.workers()
+                assert after != before
+                assert os.readlink(f"/proc/{after}/fd/2") == str(crew.appliance.log)
             wait_for(lambda: not alive(before), 20, "the end of the old worker")
             assert crew.appliance.wait(20) == 0
         finally:

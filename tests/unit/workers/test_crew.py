@@ -251,7 +251,7 @@ def test_other_listeners() -> None:
 
 
 def test_the_end() -> None:
-    """Nobody is replaced any more. Who says its last is let go; who does not end in time is killed."""
+    """Nobody is replaced or started any more. Who says its last is let go; who does not end in time is killed."""
     fake = FakeCrew(2)
     fake.settle()
     fake.member.ends("signal 9")
@@ -259,6 +259,7 @@ def test_the_end() -> None:
     fake.crew.leave().addCallback(left.append)
     fake.clock.advance(2)
     assert left == [None], "one that hangs is not waited for"
+    fake.crew.begin()
     assert len(fake.members) == 2
     first = fake.members[0]
     ended: list[None] = []
