@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,20 +30,21 @@ from appliance.ops.imports.takeover import Taken, take_over
 
 def add(commands: Commands) -> None:
     """Put these commands into the parser."""
-    for name, function, client, folder in (
-        ("import-certbot", import_certbot, "certbot", certbot.DEFAULT),
-        ("import-caddy", import_caddy, "Caddy", _first(caddy.DEFAULTS)),
-        ("import-acme.sh", import_acmesh, "acme.sh", acmesh.DEFAULT.expanduser()),
+    for name, function, client, defaults in (
+        ("import-certbot", import_certbot, "certbot", certbot.DEFAULTS),
+        ("import-caddy", import_caddy, "Caddy", caddy.DEFAULTS),
+        ("import-acme.sh", import_acmesh, "acme.sh", acmesh.DEFAULTS),
     ):
+        folders = " or ".join(map(str, defaults))
         parser = add_command(
             commands,
             name,
             function,
             f"take over {client}'s certificates and accounts",
-            f"  appliance {name}                     from {folder}\n"
+            f"  appliance {name}                     from {folders}\n"
             f"  appliance {name} FOLDER --dry-run    only say what would be taken\n",
         )
-        parser.add_argument("folder", nargs="?", type=Path, default=folder, help="default: %(default)s")
+        parser.add_argument("folder", nargs="?", type=Path, help=f"default: {folders}")
         parser.add_argument("--dry-run", action="store_true", help="change nothing")
         parser.add_argument("--force", action="store_true", help="replace what is there already")
         add_common(parser)
@@ -53,22 +55,22 @@ def import_certbot(options: argparse.Namespace) -> int:
 
     Certbot's own files stay as they are. Run it as root before the first start, or restart the service after it.
     """
-    return _import(options, certbot.read_certbot)
+    return _import(options, certbot.read_certbot, certbot.DEFAULTS)
 
 
 def import_caddy(options: argparse.Namespace) -> int:
     """Take over certificates and accounts from Caddy's storage folder, which stays as it is."""
-    return _import(options, caddy.read_caddy)
+    return _import(options, caddy.read_caddy, caddy.DEFAULTS)
 
 
 def import_acmesh(options: argparse.Namespace) -> int:
     """Take over acme.sh's certificates and accounts; its own files stay as they are."""
-    return _import(options, acmesh.read_acmesh)
+    return _import(options, acmesh.read_acmesh, acmesh.DEFAULTS)
 
 
-def _import(options: argparse.Namespace, read: Callable[[Path], Found]) -> int:
+def _import(options: argparse.Namespace, read: Callable[[Path], Found], defaults: Sequence[Path]) -> int:
     told = target(options)
-    found = read(options.folder.expanduser())
+    found = read(_folder([options.folder] if options.folder is not None else defaults))
     taken = [] if options.dry_run else _take(options, told, found)
     hints = [*found.hints, *_what_next(told, found)]
     if options.json:
@@ -117,7 +119,7 @@ def _tell(found: Found, taken: Sequence[Taken], hints: Sequence[str], dry_run: b
         print(complaint, file=sys.stderr)
 
 
-def _first(folders: Sequence[Path]) -> Path:
-    """The first that exists, else the first."""
-    expanded = [folder.expanduser() for folder in folders]
-    return next((folder for folder in expanded if folder.is_dir()), expanded[0])
+def _folder(folders: Sequence[Path]) -> Path:
+    """The first that is there, else the first. A ``~`` that leads nowhere stays as it is."""
+    expanded = [Path(os.path.expanduser(folder)) for folder in folders]
+    return next((folder for folder in expanded if os.path.isdir(folder)), expanded[0])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from appliance.acme.jose import AccountKey
 from appliance.errors import ApplianceError, StoreError
-from appliance.ops.imports.found import Found, FoundAccount, folders, read
+from appliance.ops.imports.found import Found, FoundAccount, folders, is_there, read
 
-DEFAULT = Path("~/.acme.sh")
+DEFAULTS = (Path("~/.acme.sh"),)
 MOVED_ON = "acme.sh --uninstall-cronjob"
 
 _SETTING = re.compile(r"([A-Za-z0-9_]+)='?(.*?)'?")
@@ -20,11 +20,11 @@ _ENCODED = re.compile(r"__ACME_BASE64__START_(.*)__ACME_BASE64__END_")
 
 def read_acmesh(folder: Path) -> Found:
     """Everything usable. Raises StoreError if ``folder`` is not acme.sh's or cannot be read."""
-    if not (folder / "account.conf").exists() and not (folder / "ca").is_dir():
+    if not any(is_there(folder / name) for name in ("account.conf", "ca")):
         raise StoreError(f"{folder} is not acme.sh's: it has neither account.conf nor ca")
     found = Found()
     for path in folders(folder):
-        if path.name != "ca" and (path / "fullchain.cer").exists():
+        if path.name != "ca":
             _read_certificate(path, found)
     for path in _account_folders(folder / "ca"):
         _read_account(folder / "ca", path, found)
@@ -36,8 +36,10 @@ def read_acmesh(folder: Path) -> Found:
 def _read_certificate(path: Path, found: Found) -> None:
     name = path.name.removesuffix("_ecc")
     try:
+        if not is_there(path / "fullchain.cer"):
+            return
         found.add_certificate(path, read(path / f"{name}.key") + read(path / "fullchain.cer"))
-        settings = _settings(path / f"{name}.conf") if (path / f"{name}.conf").exists() else {}
+        settings = _settings(path / f"{name}.conf") if is_there(path / f"{name}.conf") else {}
     except StoreError as error:
         found.complaints.append(str(error))
         return
@@ -51,7 +53,7 @@ def _read_certificate(path: Path, found: Found) -> None:
 def _account_folders(accounts: Path, depth: int = 0) -> list[Path]:
     below = []
     for path in folders(accounts):
-        if (path / "account.key").exists():
+        if is_there(path / "account.key"):
             below.append(path)
         elif depth < 6:
             below += _account_folders(path, depth + 1)
@@ -60,7 +62,7 @@ def _account_folders(accounts: Path, depth: int = 0) -> list[Path]:
 
 def _read_account(accounts: Path, path: Path, found: Found) -> None:
     try:
-        settings = _settings(path / "ca.conf") if (path / "ca.conf").exists() else {}
+        settings = _settings(path / "ca.conf") if is_there(path / "ca.conf") else {}
         email = settings.get("CA_EMAIL")
         found.accounts.append(
             FoundAccount(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from appliance.acme.jose import AccountKey
 from appliance.errors import ApplianceError, StoreError
-from appliance.ops.imports.found import Found, FoundAccount, files, folders, read, read_object
+from appliance.ops.imports.found import Found, FoundAccount, files, folders, is_there, read, read_object
 
 DEFAULTS = (Path("/var/lib/caddy/.local/share/caddy"), Path("~/.local/share/caddy"))
 MOVED_ON = "systemctl disable --now caddy"
@@ -27,7 +27,7 @@ _KNOWN = {
 
 def read_caddy(folder: Path) -> Found:
     """Everything usable. Raises StoreError if ``folder`` is not Caddy's or cannot be read."""
-    if not any((folder / name).is_dir() for name in ("certificates", "acme")):
+    if not any(is_there(folder / name) for name in ("certificates", "acme")):
         raise StoreError(f"{folder} is not Caddy's storage: it has neither certificates nor acme")
     found = Found()
     directories = dict(_KNOWN)

@@ -14,9 +14,9 @@ from josepy.jwk import JWK
 
 from appliance.acme.jose import AccountKey
 from appliance.errors import ApplianceError, StoreError
-from appliance.ops.imports.found import Found, FoundAccount, files, folders, read, read_object
+from appliance.ops.imports.found import Found, FoundAccount, files, folders, is_there, read, read_object
 
-DEFAULT = Path("/etc/letsencrypt")
+DEFAULTS = (Path("/etc/letsencrypt"),)
 MOVED_ON = "systemctl disable --now certbot.timer"
 
 _GENERATION = re.compile(r"fullchain([0-9]{1,6})\.pem")
@@ -25,9 +25,9 @@ _HOOKS = ("renew_hook", "pre_hook", "post_hook")
 _NO_HINT = frozenset({"standalone", "webroot", "nginx", "apache", "manual"})
 
 
-def read_certbot(folder: Path = DEFAULT) -> Found:
+def read_certbot(folder: Path) -> Found:
     """Everything usable. Raises StoreError if ``folder`` is not certbot's or cannot be read."""
-    if not any((folder / name).is_dir() for name in ("live", "archive", "accounts")):
+    if not any(is_there(folder / name) for name in ("live", "archive", "accounts")):
         raise StoreError(f"{folder} is not certbot's: it has neither live nor archive nor accounts")
     found = Found()
     for lineage in _lineages(folder):
@@ -89,7 +89,7 @@ def _account_folders(accounts: Path, depth: int = 0) -> list[Path]:
     """Folders with a key in them, at whatever depth the CA's URL has."""
     below = []
     for path in folders(accounts):
-        if (path / "private_key.json").exists():
+        if is_there(path / "private_key.json"):
             below.append(path)
         elif depth < 6 and not path.is_symlink():  # acme-v01's lead to acme-v02's
             below += _account_folders(path, depth + 1)
@@ -101,7 +101,7 @@ def _read_account(accounts: Path, path: Path, found: Found) -> None:
         registration = read_object(path / "regr.json")
         body = registration.get("body")
         contact = body.get("contact") if isinstance(body, dict) else None
-        created = read_object(path / "meta.json").get("creation_dt", "") if (path / "meta.json").exists() else ""
+        created = read_object(path / "meta.json").get("creation_dt", "") if is_there(path / "meta.json") else ""
         url = registration.get("uri")
         found.accounts.append(
             FoundAccount(

@@ -81,14 +81,22 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder. Raises StoreError if that cannot be seen."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def folders(path: Path) -> Iterator[Path]:
     """The folders below ``path``, sorted; none if it is none itself. Raises StoreError if it cannot be read."""
-    return (entry for entry in _entries(path) if entry.is_dir())
+    return (entry for entry in _entries(path) if os.path.isdir(entry))
 
 
 def files(path: Path, suffix: str) -> Iterator[Path]:
     """The files below ``path`` that end so, sorted."""
-    return (entry for entry in _entries(path) if entry.name.endswith(suffix) and entry.is_file())
+    return (entry for entry in _entries(path) if entry.name.endswith(suffix) and os.path.isfile(entry))
 
 
 def _entries(path: Path) -> list[Path]:
@@ -97,4 +105,8 @@ def _entries(path: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}; run this as root") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot read {path}: {error.strerror}; run this as root")

@@ -15,6 +15,7 @@ from appliance.ops.commands import authorities, doctor, keeping, running
 from appliance.ops.commands.cli import main
 from appliance.ops.control.client import CommandFailedError, NotRunningError
 from appliance.ops.deploy.export import COMBINED
+from appliance.ops.imports import caddy as imports_of_caddy
 from appliance.tls.certificate import Certificate
 from tests.support.certificates import make_certificate
 from tests.unit.ops.imports import test_acmesh as acmesh
@@ -126,6 +127,35 @@ def test_imports(state: Path, tmp_path: Path, capsys: Said) -> None:
     (le / "archive" / "two.test" / "privkey1.pem").unlink()
     assert main(["import-certbot", str(le), "--config", file]) == 1
     assert "privkey.pem is missing" in capsys.readouterr().err
+
+
+def test_folders_of_other_clients_that_cannot_be_looked_at(
+    state: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They, and a user without a home, are only of interest to the imports, which say what is the matter."""
+
+    def nobody(number: int) -> Any:
+        raise KeyError(number)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    for home in ("/" + "x" * 300, None):
+        monkeypatch.setenv("HOME", home) if home else monkeypatch.delenv("HOME")
+        assert main(["status", "--state-dir", str(state)]) == 3
+        for command, folder in (("import-acme.sh", []), ("import-acme.sh", ["~"]), ("import-certbot", ["~nosuch"])):
+            assert main([command, *folder, "--state-dir", str(state)]) == 1
+            said = capsys.readouterr().err
+            assert "cannot read /xxx" in said or "~" in said
+
+
+def test_the_first_folder_that_is_there_is_imported(
+    state: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Caddy's is its package's, or else its user's."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(imports_of_caddy, "DEFAULTS", (tmp_path / "none", Path("~/caddy")))
+    caddy.site(tmp_path / "caddy", caddy.ISSUER, "three.test", {})
+    assert main(["import-caddy", "--dry-run", "--state-dir", str(state)]) == 0
+    assert "certificate for three.test" in capsys.readouterr().out
 
 
 def answering(answer: object) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import StoreError
-from appliance.ops.imports.found import Found, files, folders, read
+from appliance.ops.imports.found import Found, files, folders, is_there, read
 
 
 def test_files_folders_and_what_is_missing(tmp_path: Path) -> None:
@@ -29,3 +29,5 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path) -> None:
     endless.symlink_to(endless)
     with pytest.raises(StoreError, match="run this as root"):
         list(folders(endless))
+    with pytest.raises(StoreError, match="File name too long; run this as root"):
+        is_there(tmp_path / ("x" * 300))
