@@ -8,7 +8,7 @@ from pathlib import Path
 from attrs import frozen
 
 from appliance.config import Configuration
-from appliance.config.file import COMMAND_LINE, DEFAULT_FILE, Override, load
+from appliance.config.file import COMMAND_LINE, DEFAULT_FILE, Override, load, may_be_there
 from appliance.config.reading.schema import KeyPath
 from appliance.errors import ConfigurationError, Mistake
 
@@ -39,7 +39,7 @@ class CommandLine:
             configuration = load(self.file, dict(self._overrides()))
         except ConfigurationError as error:
             mistakes += error.mistakes
-            if self.config is None and not DEFAULT_FILE.exists() and not self.site:
+            if self.config is None and not may_be_there(DEFAULT_FILE) and not self.site:
                 mistakes.append(
                     Mistake("", "give --config FILE, or --site NAME=UPSTREAM --email ADDRESS, or try --demo")
                 )

@@ -57,6 +57,14 @@ def load(file: Path | None, overrides: Mapping[KeyPath, Override] = MappingProxy
     raise ConfigurationError(tuple(mistakes), COMMAND_LINE if file is None else str(file))
 
 
+def may_be_there(file: Path) -> bool:
+    """Whether there is such a file. One that cannot be looked at may be there: reading it tells why it cannot."""
+    try:
+        return file.exists()
+    except OSError:
+        return True
+
+
 def state_dir_of(file: Path) -> Path:
     """The ``state_dir`` of a file that has mistakes, as far as it can be made out; else the default."""
     try:

@@ -21,8 +21,9 @@ _FIELD_VALUE = re.compile(r"[!-~](?:[ -~]{0,998}[!-~])?")
 def _folder(value: object, place: Place) -> Path:
     """Read the name of a folder that is there. What the service can read is for its own user to find out."""
     name = values.path(value, place)
-    if not name.is_dir():
-        raise Refused(f"must be a folder: {name} is {'a file' if name.exists() else 'not there'}")
+    found = values.is_folder(name)
+    if not found:
+        raise Refused(f"must be a folder: {name} is {'not there' if found is None else 'a file'}")
     return name
 
 

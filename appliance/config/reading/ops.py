@@ -28,9 +28,9 @@ def log_file(value: object, place: Place) -> Path | None:
     if value == STANDARD_OUTPUT:
         return None
     name = values.path(value, place)
-    if name.is_dir():
+    if values.is_folder(name):
         raise Refused(f"must be a file: {name} is a folder")
-    if not name.parent.is_dir():
+    if not values.is_folder(name.parent):
         raise Refused(f"must be in a folder that is there: {name.parent} is none")
     return name
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -304,10 +305,20 @@ def readable(value: object, place: Place) -> bytes:
         raise Refused(f"cannot read {name}: {error.strerror}") from error
 
 
+def is_folder(name: Path) -> bool | None:
+    """Whether there is a folder of that name, or a file; None if nothing is. Raises Refused if that cannot be seen."""
+    try:
+        return stat.S_ISDIR(name.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise Refused(f"cannot be looked at: {name}: {error.strerror}") from error
+
+
 def folder(value: object, place: Place) -> Path:
     """Read the name of a folder, which may be made later, but not in a file's place."""
     name = path(value, place)
-    if name.exists() and not name.is_dir():
+    if is_folder(name) is False:
         raise Refused(f"must be a folder: {name} is a file")
     return name
 

@@ -81,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complain(options, error, NOT_RUNNING)
     except ApplianceError as error:
         return complain(options, error, FAILED)
+    except OSError as error:  # what no command has words of its own for
+        about = ("could not be done", error.filename, error.strerror or error)
+        return complain(options, ApplianceError(": ".join(str(each) for each in about if each)), FAILED)
     except KeyboardInterrupt:
         return FAILED
     return status

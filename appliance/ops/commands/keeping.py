@@ -77,7 +77,7 @@ def forget(options: argparse.Namespace) -> int:
     told = target(options)
     atomicfile.check_name(options.name)
     _check_gone(told, options.name)
-    files = [path for path in _files_of(told.state_dir, options.name) if path.exists()]
+    files = _files_of(told.state_dir, options.name)
     if not files:
         raise StoreError(f"nothing is kept for {options.name} in {told.state_dir}")
     if options.yes:
@@ -93,12 +93,18 @@ def forget(options: argparse.Namespace) -> int:
 
 
 def _files_of(state_dir: Path, name: str) -> list[Path]:
-    return [
+    """Those that are there. Raises StoreError."""
+    paths = (
         state_dir / "certificates" / f"{name}.pem",
         state_dir / "certificates" / f"{name}.pem.previous",
         state_dir / "renewal" / f"{name}.json",
         state_dir / "deployed" / f"{name}.txt",
-    ]
+    )
+    try:
+        return [path for path in paths if path.exists()]
+    except OSError as error:
+        advice = "run this as root or as the service's user"
+        raise StoreError(f"cannot look into {state_dir}: {error.strerror}; {advice}") from error
 
 
 def _check_gone(told: Target, name: str) -> None:

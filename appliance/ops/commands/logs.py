@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from appliance.config import Configuration
+from appliance.config.file import may_be_there
 from appliance.errors import ApplianceError
 from appliance.ops.commands.tail import Follower, last_lines
 from appliance.ops.commands.terminal import (
@@ -126,7 +127,7 @@ def _access(options: argparse.Namespace, configuration: Configuration) -> Path:
         raise _AbsentError(
             f'{settings.file} has lines of format "{settings.format}", which name no site: "json" ones do'
         )
-    if not settings.file.exists():
+    if not may_be_there(settings.file):
         raise _AbsentError(f"{settings.file}, the access log, is not there yet")
     _say(f"access log: {settings.file}")
     return settings.file

@@ -14,7 +14,7 @@ from attrs import frozen
 from rich.console import Console
 
 from appliance.config import Configuration
-from appliance.config.file import DEFAULT_FILE, load
+from appliance.config.file import DEFAULT_FILE, load, may_be_there
 from appliance.errors import ApplianceError
 
 OK = 0
@@ -88,7 +88,7 @@ def target(options: argparse.Namespace) -> Target:
     """What the options mean. Raises ConfigurationError."""
     if options.state_dir is not None and options.config is None:
         return Target(options.state_dir.absolute(), None)
-    if options.config is None and not DEFAULT_FILE.exists():
+    if options.config is None and not may_be_there(DEFAULT_FILE):
         return Target(Configuration(()).state_dir, None)
     configuration = load(options.config or DEFAULT_FILE)
     folder = options.state_dir.absolute() if options.state_dir is not None else configuration.state_dir

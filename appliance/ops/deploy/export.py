@@ -53,9 +53,9 @@ def _group_id(group: str) -> int:
 
 def _make_folder(folder: Path, gid: int | None) -> None:
     """With what is missing above it; a folder that is there already stays as it is."""
-    if folder.is_dir():
+    if os.path.isdir(folder):
         return
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
     atomicfile.make_private_folder(folder)
     if gid is not None:
         for each in missing:

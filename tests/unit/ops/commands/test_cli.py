@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance import __version__
-from appliance.ops.commands import cli
+from appliance.ops.commands import cli, terminal
 from appliance.ops.commands.cli import main
 
 GOOD = """\
@@ -53,6 +53,46 @@ def test_check_of_a_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
         f"{file}: line 1: acme.agree_tos: ",
         f"{file}: line 3: site[0].names[1]: ",
     ]
+
+
+def test_what_cannot_be_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is a mistake as any other, with its key, also for programs."""
+    file = tmp_path / "appliance.toml"
+    name = "x" * 300
+    file.write_text(
+        f'state_dir = "{name}"\n{GOOD}[access_log]\nfile = "{name}/a.log"\n[[site]]\nnames = ["c.example"]\n'
+    )
+    with file.open("a") as more:
+        more.write(f'root = "{name}"\n')
+    assert main(["check", str(file), "--json"]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert [mistake["path"] for mistake in answer["mistakes"]] == ["state_dir", "access_log.file", "site[1].root"]
+    for mistake in answer["mistakes"]:
+        assert mistake["message"].startswith(f"cannot be looked at: {tmp_path}/{name}")
+        assert mistake["message"].endswith("File name too long")
+
+
+def test_a_default_file_that_cannot_be_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is not taken for one that is not there: the reason is told."""
+    monkeypatch.setattr(terminal, "DEFAULT_FILE", tmp_path / ("x" * 300))
+    assert main(["status"]) == 2
+    assert "cannot be read: File name too long" in capsys.readouterr().err
+
+
+def test_what_the_system_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no command has words of its own for it, here without a folder to be in, it is told in the system's."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["status", "--state-dir", "state"]) == 1
+    assert capsys.readouterr().err == "could not be done: No such file or directory\n"
+    assert main(["status", "--state-dir", "state", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"error": "could not be done: No such file or directory", "status": 1}
 
 
 def test_several_sites_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,8 @@ def test_export(state: Path, tmp_path: Path, capsys: Said) -> None:
     assert main(["export", "one.test", "--to", str(to), "--state-dir", str(state), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["files"]) == 3
     assert main(["export", "two.test", "--to", str(to), "--state-dir", str(state)]) == 1
+    assert main(["export", "one.test", "--to", "x" * 300, "--state-dir", str(state)]) == 1
+    assert "cannot create the folder xxx" in capsys.readouterr().err
 
 
 def test_forget(state: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +103,9 @@ def test_forget(state: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.M
     assert list((state / "certificates").iterdir()) == []
     assert main(["forget", "one.test", "--state-dir", str(state), "--yes"]) == 1
     assert "nothing is kept for one.test" in capsys.readouterr().err
+    long = "x" * 300
+    assert main(["forget", "one.test", "--state-dir", long]) == 1
+    assert capsys.readouterr().err.startswith(f"cannot look into {Path(long).absolute()}: File name too long; run")
 
 
 def test_imports(state: Path, tmp_path: Path, capsys: Said) -> None:
