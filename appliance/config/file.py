@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -71,7 +72,7 @@ def state_dir_of(file: Path) -> Path:
         text = file.read_bytes()[:MAX_BYTES].decode("utf-8", "replace")
         found = _STATE_DIR.search(text)
         given = tomllib.loads(found[0])["state_dir"] if found else None
-    except (OSError, tomllib.TOMLDecodeError):
+    except (OSError, ValueError, RecursionError):
         given = None
     return file.absolute().parent / given if isinstance(given, str) and given else Configuration(()).state_dir
 
@@ -93,6 +94,8 @@ def _parse(file: Path) -> tuple[dict[str, Any], str]:
         found = _POSITION.search(str(error))
         line = int(found[1]) if found and found[1] else content.count(b"\n") + 1
         mistake = Mistake("", f"is not TOML: {_POSITION.sub('', str(error))}", line)
+    except ValueError:  # of all that is written there, int() alone
+        mistake = Mistake("", f"has a number of more than {sys.get_int_max_str_digits()} digits, which is too long")
     except RecursionError:
         mistake = Mistake("", "is nested too deeply")
     raise ConfigurationError((mistake,), str(file))

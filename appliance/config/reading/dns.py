@@ -27,6 +27,7 @@ LONGEST = 600.0
 """Seconds that publishing one record, or waiting until it is seen, may be given: an order as a whole has 900."""
 
 _KEY_NAME = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
+_PORT = re.compile(r"[0-9]{1,5}")
 _LEXICON_NAME = re.compile(r"[a-z0-9_]+")
 _FACTORY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*")
 
@@ -40,7 +41,7 @@ def name_server(value: object, place: Place) -> NameServer:
         port = port.removeprefix(":") if port else "53"
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
-    if not (port.isdecimal() and port.isascii() and 0 < int(port) <= values.MAX_PORT):
+    if not (_PORT.fullmatch(port) and 0 < int(port) <= values.MAX_PORT):
         raise Refused(f'must be a server such as "192.0.2.53" or "[2001:db8::53]:53", not {shown(value)}')
     try:
         return NameServer(str(ipaddress.ip_address(host)), int(port))

@@ -127,9 +127,9 @@ def location(value: object, place: Place) -> str:
 
 
 def _redirect_status(value: object, place: Place) -> int:
-    if isinstance(value, bool) or value not in REDIRECTS:
+    if not isinstance(value, int) or value not in REDIRECTS:
         raise Refused(f"must be one of {', '.join(map(str, REDIRECTS))}, not {shown(value)}")
-    return int(str(value))
+    return value
 
 
 def _short_redirect(value: object, place: Place) -> Redirect:

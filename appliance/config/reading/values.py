@@ -7,6 +7,7 @@ import math
 import re
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +36,7 @@ _ROUTE_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]*")
 _TARGET = re.compile(r"/[!-\"$-~]*")
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _TCP_PORT = re.compile(r"tcp6?:(?:port=)?([0-9]+)")
+_SYSTEMD = re.compile(r"systemd:(?:(?:.*:)?domain=)?(?:INET6?|UNIX)(?::.*)?")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -102,6 +104,8 @@ def patience(value: object, place: Place) -> float:
 
 def _seconds(value: object) -> float:
     """Seconds as a number or with their unit; NaN for anything else."""
+    if isinstance(value, int) and not 0 <= value <= MAX_SECONDS:
+        return math.nan  # it may be more than a float can be
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
@@ -240,7 +244,10 @@ def request_target(value: str, place: Place) -> str:
 
 @_text('an endpoint such as "tcp:443"')
 def endpoint(value: str, place: Place) -> str:
-    """Read a Twisted server endpoint string; TLS endpoints are refused, as the appliance does TLS itself."""
+    """Read a Twisted server endpoint string; TLS endpoints are refused, as the appliance does TLS itself.
+
+    What systemd passes is only there when the service runs, so it is not looked for.
+    """
     kind = value.partition(":")[0].lower()
     if value.isdecimal():
         raise Refused(f'must be an endpoint: write "tcp:{value}"')
@@ -248,13 +255,14 @@ def endpoint(value: str, place: Place) -> str:
         raise Refused(
             f'must be a plain endpoint such as "tcp:443", not {shown(value)}: the appliance does the rest itself'
         )
-    if kind == "systemd":  # What systemd passed is only there when the service runs.
-        return value
     try:
         port = _TCP_PORT.match(value)
         if port is not None and int(port[1]) > MAX_PORT:
             raise ValueError(f"ports end at {MAX_PORT}")
-        serverFromString(None, value)
+        if kind == "systemd" and not _SYSTEMD.fullmatch(value):
+            raise ValueError("its domain is INET, INET6 or UNIX")
+        with suppress(LookupError):  # of systemd's index= and name=
+            serverFromString(None, value)
     except Exception as error:  # whatever that kind's parser, which may be a plugin, raises for its arguments
         raise Refused(f'must be an endpoint such as "tcp:443", not {shown(value)}: {error}') from error
     return value

@@ -41,7 +41,7 @@ def test_what_is_no_toml(tmp_path: Path, text: str, line: int, words: str) -> No
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    """Absent, a folder, no text, too large, too deep: one mistake each, no traceback."""
+    """Absent, a folder, no text, too large, too deep, too long a number: one mistake each, no traceback."""
     file = tmp_path / "appliance.toml"
     assert "No such file" in mistakes(file)[0].message
     assert "Is a directory" in mistakes(tmp_path)[0].message
@@ -51,6 +51,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "is larger than" in mistakes(file)[0].message
     file.write_text("a = " + "[" * 20000 + "]" * 20000)
     assert "is nested too deeply" in mistakes(file)[0].message
+    file.write_text(f"workers = {'9' * 5000}")
+    assert "has a number of more than 4300 digits" in mistakes(file)[0].message
 
 
 def test_almost_too_deep(tmp_path: Path) -> None:

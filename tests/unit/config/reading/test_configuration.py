@@ -1,6 +1,8 @@
 """All keys: what they mean, and all that can be wrong with them at once."""
 
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import fields
@@ -21,7 +23,7 @@ from appliance.config import (
 )
 from appliance.config.file import load
 from appliance.config.reading.configuration import CONFIGURATION
-from appliance.config.reading.schema import key_paths
+from appliance.config.reading.schema import Document, Either, Many, Place, Table, key_paths
 from tests.support.certificates import shared_authority
 from tests.support.configurations import SMALLEST, mistakes, where, written
 
@@ -342,3 +344,30 @@ def test_paths_and_upstreams_are_unique_where_it_matters(tmp_path: Path) -> None
         """,
     )
     assert where(file) == [(5, "site[0].route[0].upstream[1]"), (6, "site[0].route[1].path")]
+
+
+NUMBERS = [16**5000, -(16**5000), 10**400, 301.0, 1e308, float("inf"), float("nan"), -1, 0, True]
+WORDS = ["", " ", "x" * 300, "9" * 5000, f"127.0.0.1:{'9' * 5000}", "\u00b2", "*.", "a..b", "xn--a", "~nosuch", "{"]
+ADDRESSES = ["tcp:\u00b2", "systemd:garbage", "http://[", "[::1]:\u00b2"]
+OTHERS = [date(2026, 1, 1), [], {}, [[]], [{}], [1, "a", {}], {"": ""}, {"a": 16**5000}]
+
+
+@pytest.mark.parametrize("odd", [NUMBERS, WORDS, ADDRESSES, OTHERS], ids=["numbers", "words", "addresses", "others"])
+def test_odd_values(tmp_path: Path, odd: list[object]) -> None:
+    """Whatever stands at a key, it is taken or its mistakes are noted: reading itself never fails."""
+    for path in key_paths(CONFIGURATION):
+        for value in (*odd, *([each] for each in odd)):
+            document = Document(CONFIGURATION, folder=tmp_path)
+            assert Place(document).read(CONFIGURATION, _holding(CONFIGURATION, path, value)) or document.mistakes, path
+
+
+def _holding(reader: object, path: tuple[str, ...], value: object) -> Any:
+    """Tables and arrays that lead to the value."""
+    if not path:
+        return value
+    if isinstance(reader, Many):
+        return [_holding(reader.item, path, value)]
+    if isinstance(reader, Either):
+        return _holding(reader.table, path, value)
+    assert isinstance(reader, Table)
+    return {path[0]: _holding(reader.keys[path[0]], path[1:], value)}

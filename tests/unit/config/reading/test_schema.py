@@ -173,8 +173,14 @@ def test_paths_are_written_with_dots_and_brackets() -> None:
         ("a", '"a"'),
         ("a\x1b[0m\n", '"a\ufffd[0m\ufffd"'),
         ("x" * 100, '"' + "x" * 59 + "…"),
+        (10**60 - 1, "9" * 60),
     ],
 )
 def test_refused_values_are_shown_safely(value: object, text: str) -> None:
     """Short, printable, and by kind when they are large."""
     assert shown(value) == text
+
+
+def test_numbers_that_have_no_decimal_digits() -> None:
+    """Python writes out no number of thousands of digits."""
+    assert shown(-(16**5000)) == "a number of more than 60 digits"

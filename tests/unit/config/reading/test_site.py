@@ -222,6 +222,7 @@ def test_redirect_to(tmp_path: Path) -> None:
         (f"respond = {{body = '{'x' * 65537}'}}", "site[0].respond.body: must be a string of at most 65536 bytes"),
         ("respond = {content_type = 'html'}", "site[0].respond.content_type: must be a media type such as"),
         ("redirect = {to = '/x', status = 200}", "site[0].redirect.status: must be one of 301, 302, 303, 307, 308"),
+        ("redirect = {to = '/x', status = 301.0}", "site[0].redirect.status: must be one of"),
         ("redirect = {status = 301}", "site[0].redirect.to: is missing"),
     ],
 )

@@ -174,7 +174,15 @@ def test_what_is_no_route_path(given: object, words: str) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["tcp:443", "tcp:port=443:interface=127.0.0.1", "tcp6:443", "unix:/run/x.sock", "systemd:domain=INET:index=0"],
+    [
+        "tcp:443",
+        "tcp:port=443:interface=127.0.0.1",
+        "tcp6:443",
+        "unix:/run/x.sock",
+        "systemd:domain=INET:index=0",
+        "systemd:INET6:name=https",
+        "systemd:index=0:domain=UNIX",
+    ],
 )
 def test_endpoints(given: str) -> None:
     """What Twisted's parser takes; systemd's without looking for its sockets, which a check does not have."""
@@ -193,6 +201,10 @@ def test_endpoints(given: str) -> None:
         ("tcp:80:color=red", "unexpected keyword"),
         ("tcp", "missing"),
         (443, "in quotes, not 443"),
+        ("systemd:garbage", "its domain is INET, INET6 or UNIX"),
+        ("systemd:domain=INETS:name=INET", "its domain is INET, INET6 or UNIX"),
+        ("systemd:INET", "exactly one of descriptor index or name"),
+        ("systemd:INET:index=first", "invalid literal"),
     ],
 )
 def test_what_is_no_endpoint(given: object, words: str) -> None:
@@ -212,7 +224,7 @@ def test_seconds() -> None:
     """Whole or not, but never without end."""
     assert values.seconds(5, at()) == 5.0
     assert values.seconds(0.25, at()) == 0.25
-    for wrong in (0, -1, float("inf"), float("nan"), True, "5", 86401):
+    for wrong in (0, -1, float("inf"), float("nan"), True, "5", 86401, 10**400):
         assert "must be a number of seconds" in refusal(values.seconds, wrong)
 
 

@@ -251,6 +251,8 @@ def test_a_file_with_mistakes_still_leads_to_the_service(
         ("  state_dir='/away' # there\n[[", "/away"),
         ("state_dir = 7", "/var/lib/appliance"),
         ("state_dir = '", "/var/lib/appliance"),
+        pytest.param(f"state_dir = {'9' * 5000}", "/var/lib/appliance", id="long"),
+        pytest.param(f"state_dir = {'[' * 20000}", "/var/lib/appliance", id="deep"),
         ("", "/var/lib/appliance"),
     ],
 )
