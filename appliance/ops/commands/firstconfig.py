@@ -15,7 +15,7 @@ from appliance.config.file import load
 from appliance.errors import StoreError
 
 BACKUP = ".before-init"
-"""What the name of a file that is replaced ends with, from then on."""
+"""What the name of a file that is replaced ends with, from then on; a number follows where there is one already."""
 
 
 @frozen
@@ -71,8 +71,8 @@ def write(path: Path, content: str, replace: bool) -> Path | None:
     :raises ConfigurationError: it would not do.
     :raises StoreError: there is one already, and it is not to be replaced; or it cannot be written.
     """
+    check_kind(path)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    backup = path.with_name(path.name + BACKUP)
     try:
         _make_folder(path.parent)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -84,11 +84,9 @@ def write(path: Path, content: str, replace: bool) -> Path | None:
         if not replace:
             _link(temporary, path)
             return None
-        existed = path.exists()
-        if existed:
-            os.replace(path, backup)
+        kept = _keep(path) if os.path.lexists(path) else None
         os.replace(temporary, path)
-        return backup if existed else None
+        return kept
     except OSError as error:
         advice = "run this as root, or name another by --config"
         raise StoreError(f"cannot write {path}: {error.strerror}; {advice}") from error
@@ -116,6 +114,24 @@ def _let_read(descriptor: int, path: Path) -> None:
         os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
 
 
+def check_kind(path: Path) -> None:
+    """Refuse what is no file and stays where it is, whoever asks. Raises StoreError."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        kind = "a folder" if os.path.isdir(path) else "no regular file"
+        raise StoreError(f"{path} is {kind}: name a file by --config")
+
+
+def _keep(path: Path) -> Path:
+    """Another name for what is there, which nothing else has."""
+    number = 1
+    while True:
+        kept = path.with_name(f"{path.name}{BACKUP}{f'.{number}' if number > 1 else ''}")
+        with suppress(FileExistsError):
+            os.link(path, kept, follow_symlinks=False)
+            return kept
+        number += 1
+
+
 def _link(temporary: Path, path: Path) -> None:
     """Other than a rename, this replaces nothing."""
     try:
@@ -126,7 +142,7 @@ def _link(temporary: Path, path: Path) -> None:
 
 def in_the_way(path: Path) -> StoreError:
     """What is said where there is such a file."""
-    return StoreError(f"{path} is there already: --force replaces it, and keeps it as {path.name}{BACKUP}")
+    return StoreError(f"{path} is there already: --force replaces it, and keeps it beside")
 
 
 def upstream(answer: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import re
 import socket
 import sys
@@ -44,6 +45,7 @@ _UPSTREAM = "Where your application listens (8000, http://127.0.0.1:8000 or /run
 _EMAIL = "Your e-mail address for Let's Encrypt (giving it agrees to its terms of service): "
 _EMAIL_ELSEWHERE = "Your e-mail address for the CA (giving it agrees to its terms of service): "
 
+_UNITS = ("/etc/systemd/system/appliance.service", "/lib/systemd/system/appliance.service")
 _PORT = re.compile(r"tcp6?:(?:port=)?([0-9]+)")
 
 
@@ -82,8 +84,9 @@ def init(options: argparse.Namespace) -> int:
     What is found does not keep the file from being written: it says what to do before the start. A file that is there
     already is left alone without --force, unless it names no site.
     """
+    firstconfig.check_kind(options.config)
     replace = options.force or _names_no_site(options.config)
-    if options.config.exists() and not replace:
+    if os.path.lexists(options.config) and not replace:
         raise firstconfig.in_the_way(options.config)
     try:
         resolver = make_resolver(options.resolver)
@@ -259,7 +262,7 @@ def _names_no_site(path: Path) -> bool:
 
 
 def _next(path: Path, running: bool) -> list[str]:
-    unit = any(Path(folder, "appliance.service").exists() for folder in ("/etc/systemd/system", "/lib/systemd/system"))
+    unit = any(map(os.path.exists, _UNITS))
     run = f"twist appliance --config {path}"
     start = "systemctl enable --now appliance" if unit and path == DEFAULT_FILE else run
     return [

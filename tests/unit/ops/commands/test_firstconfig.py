@@ -92,6 +92,34 @@ def test_a_file_that_is_replaced_stays_its_owners(tmp_path: Path) -> None:
     assert (path.stat().st_uid, path.stat().st_gid) == owner
 
 
+def test_everything_that_was_there_is_kept(tmp_path: Path) -> None:
+    """However often it is replaced, and a link as a link, be it to nothing."""
+    path = tmp_path / "appliance.toml"
+    path.write_text("first")
+    assert write(path, text(ANSWERS), True) == tmp_path / "appliance.toml.before-init"
+    path.write_text("second")
+    assert write(path, text(ANSWERS), True) == tmp_path / "appliance.toml.before-init.2"
+    path.unlink()
+    path.symlink_to("nowhere")
+    kept = write(path, text(ANSWERS), True)
+    assert kept == tmp_path / "appliance.toml.before-init.3"
+    assert kept.readlink() == Path("nowhere")
+    assert (tmp_path / "appliance.toml.before-init").read_text() == "first"
+    assert (tmp_path / "appliance.toml.before-init.2").read_text() == "second"
+    assert len(load(path).sites) == 1
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_what_is_no_file_stays(tmp_path: Path) -> None:
+    """A folder or a pipe is never moved away."""
+    with pytest.raises(StoreError, match="is a folder: name a file by --config"):
+        write(tmp_path, text(ANSWERS), True)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StoreError, match="is no regular file: name a file by --config"):
+        write(tmp_path / "pipe", text(ANSWERS), True)
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
+
+
 def test_what_would_not_do_is_not_written(tmp_path: Path) -> None:
     """Nor is anything left behind; a folder that cannot be written is named."""
     with pytest.raises(ConfigurationError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -42,6 +43,20 @@ def test_by_options(tmp_path: Path, capsys: Said) -> None:
     assert main(["init", *GIVEN, "--config", str(path), "--no-check", "--force", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["file"], answer["findings"]) == (str(path), [])
+
+
+def test_names_that_no_file_can_have(tmp_path: Path, capsys: Said) -> None:
+    """A folder, nothing in a file's place, too long a name: nothing is asked, moved or left behind."""
+    name = "x" * 305
+    os.mkfifo(tmp_path / "pipe")
+    for file, words in ((tmp_path, "a folder"), (tmp_path / "pipe", "no regular file"), (tmp_path / name, "too long")):
+        for force in ([], ["--force"]):
+            assert main(["init", *GIVEN, "--config", str(file), "--no-check", *force]) == 1
+            said = capsys.readouterr()
+            assert words in said.err
+            assert "--config" in said.err
+            assert said.out == ""
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_a_configuration_without_sites(tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
