@@ -89,12 +89,12 @@ def init(options: argparse.Namespace) -> int:
     if os.path.lexists(options.config) and not replace:
         raise firstconfig.in_the_way(options.config)
     try:
-        resolver = make_resolver(options.resolver)
+        resolver = None if options.no_check else make_resolver(options.resolver)
     except ValueError as error:
         return complain(options, ApplianceError(f"--resolver: {error}"), BAD_CONFIGURATION)
     answers = _ask_all(options)
     configuration = _configuration(answers)
-    findings = [] if options.no_check else _look(configuration, resolver, options.json)
+    findings = [] if resolver is None else _look(configuration, resolver, options.json)
     kept = firstconfig.write(options.config.absolute(), firstconfig.text(answers), replace)
     steps = _next(options.config, _runs(configuration.state_dir))
     if options.json:

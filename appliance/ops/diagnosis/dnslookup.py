@@ -7,16 +7,19 @@ import socket
 
 from dns import exception as dns_error
 from dns.rdatatype import RdataType
-from dns.resolver import NXDOMAIN, NoAnswer, NoNameservers, Resolver
+from dns.resolver import NXDOMAIN, NoAnswer, NoNameservers, NoResolverConfiguration, Resolver
 
 PATIENCE = 5.0
 """Seconds for one question."""
 
 
-def make_resolver(address: str | None) -> Resolver:
+def make_resolver(address: str | None, system: str = "/etc/resolv.conf") -> Resolver:
     """The system's resolver, or one at ``HOST``, ``HOST:PORT`` or ``[HOST]:PORT``. Raises ValueError."""
     if address is None:
-        resolver = Resolver()
+        try:
+            resolver = Resolver(system)
+        except NoResolverConfiguration as error:
+            raise ValueError(f"is needed, as {system} names no DNS server: name one by --resolver HOST") from error
     else:
         host, _, port = address.rpartition(":") if _has_port(address) else (address, "", "53")
         resolver = Resolver(configure=False)

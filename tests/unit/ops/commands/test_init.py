@@ -45,6 +45,15 @@ def test_by_options(tmp_path: Path, capsys: Said) -> None:
     assert (answer["file"], answer["findings"]) == (str(path), [])
 
 
+def test_a_system_without_a_resolver(tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs one to look at DNS, and only for that."""
+    make = init.make_resolver
+    monkeypatch.setattr(init, "make_resolver", lambda address: make(address, str(tmp_path / "resolv.conf")))
+    assert main(["init", *GIVEN, "--config", str(tmp_path / "c.toml")]) == 2
+    assert "--resolver: is needed" in capsys.readouterr().err
+    assert main(["init", *GIVEN, "--config", str(tmp_path / "c.toml"), "--no-check"]) == 0
+
+
 def test_names_that_no_file_can_have(tmp_path: Path, capsys: Said) -> None:
     """A folder, nothing in a file's place, too long a name: nothing is asked, moved or left behind."""
     name = "x" * 305
@@ -106,7 +115,7 @@ def test_nobody_to_ask(tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyP
     assert "give --upstream, --email" in capsys.readouterr().err
     assert main(["init", *GIVEN, "--email", "nobody", *where]) == 2
     assert "--email" in capsys.readouterr().err
-    assert main(["init", *GIVEN, "--resolver", "x", *where]) == 2
+    assert main(["init", *GIVEN, "--resolver", "x", "--config", str(tmp_path / "c.toml")]) == 2
 
 
 def test_what_it_looks_at(tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:

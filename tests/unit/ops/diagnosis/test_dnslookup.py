@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from appliance.ops.diagnosis.dnslookup import is_ours, make_resolver
@@ -27,6 +29,17 @@ def test_resolvers_that_are_none(address: str) -> None:
     """Addresses only."""
     with pytest.raises(ValueError):
         make_resolver(address)
+
+
+def test_a_system_without_a_resolver(tmp_path: Path) -> None:
+    """It is said how to name one, whether its file names none or is not there."""
+    system = tmp_path / "resolv.conf"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"{system} names no DNS server: name one by --resolver"):
+            make_resolver(None, str(system))
+        system.write_text("search example.com\n")
+    system.write_text("nameserver 192.0.2.53\n")
+    assert make_resolver(None, str(system)).nameservers == ["192.0.2.53"]
 
 
 def test_whose_addresses() -> None:
