@@ -28,10 +28,16 @@ def hash_one(options: argparse.Namespace) -> int:
 
     It belongs among the users of [site.basic_auth], in single quotes: users = {anna = '$argon2id$…'}.
     """
-    password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-    if not password:
+    try:
+        password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+        encoded = password.encode("utf-8")
+    except EOFError:
+        raise ApplianceError("no password was given") from None
+    except UnicodeError:  # whose words repeat the password
+        raise ApplianceError("the password is not UTF-8, in which browsers send it: see the locale (LANG)") from None
+    if not encoded:
         raise ApplianceError("an empty password is none")
-    print(hash_password(password.encode("utf-8")))
+    print(hash_password(encoded))
     return OK
 
 
