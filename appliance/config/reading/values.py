@@ -122,7 +122,7 @@ def domain_name(value: str, place: Place) -> str:
     if colon and port.isdigit():
         raise Refused(f'must not have a port, the ports are set in [listen]: write "{host}"')
     if _address(value.strip("[]")) is not None:
-        raise Refused(f"must be a domain name: {shown(value)} is an IP address, which no certificate is obtained for")
+        raise Refused(f"must be a domain name: {shown(value)} is an IP address")
     if value.endswith("."):
         raise Refused(f'must not end with a dot: write "{value.rstrip(".")}"')
     wildcard = "*." if value.startswith("*.") else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from attrs import asdict
@@ -49,11 +50,21 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--host", metavar="NAME", help="the site's name (default: the URL's own host)")
     parser.add_argument("--strip-prefix", metavar="PATH", default="", help="the route's path, if it is stripped")
-    parser.add_argument("--timeout", type=float, default=5.0, help="seconds for each answer (default: %(default)g)")
+    parser.add_argument("--timeout", type=_seconds, default=5.0, help="seconds for each answer (default: %(default)g)")
     parser.add_argument(
-        "--wait", type=float, default=6.0, help="seconds to look at an idle connection (default: %(default)g)"
+        "--wait", type=_seconds, default=6.0, help="seconds to look at an idle connection (default: %(default)g)"
     )
     add_json(parser)
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= values.MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, above 0 and at most {values.MAX_SECONDS:.0f}")
+    return number
 
 
 def check_app(options: argparse.Namespace) -> int:
@@ -83,7 +94,8 @@ def _question(options: argparse.Namespace) -> Question:
     address = values.upstream(f"{scheme}{separator}{authority}" if separator else options.url, place)
     if address.http2:
         raise Refused("applications are asked over HTTP/1.1 here: write http:// if it speaks that too")
-    host = values.domain_name(options.host, place) if options.host else address.host or "localhost"
+    name = values.site_name(options.host, place) if options.host else address.host or "localhost"
+    host = f"[{name}]" if ":" in name else name
     prefix = values.route_path(options.strip_prefix, place) if options.strip_prefix else ""
     target = values.request_target(f"{slash}{path}" or "/", place)
     return Question(address, target, host, prefix, options.timeout, options.wait)
