@@ -85,10 +85,13 @@ def logs(options: argparse.Namespace) -> int:
         error = ApplianceError("only the configuration says where the logs are: name it with --config")
         return complain(options, error, BAD_CONFIGURATION)
     site = _site(told, options.site)
-    access = None if options.service else _found(_access, options, told.configuration)
-    service = None if options.access else _found(_service, options, told.configuration, site)
+    absent: list[str] = []
+    access = None if options.service else _found(absent, _access, options, told.configuration)
+    service = None if options.access else _found(absent, _service, options, told.configuration, site)
     if access is None and service is None:
-        return FAILED
+        return complain(options, ApplianceError("\n".join(absent)), FAILED)
+    for why in absent:
+        _say(why)
     return _run(options, access, service, site)
 
 
@@ -96,12 +99,12 @@ class _AbsentError(ApplianceError):
     """Why a log is not to be had."""
 
 
-def _found(look: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T | None:
-    """What there is to read; None, having said why, if there is nothing."""
+def _found(absent: list[str], look: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T | None:
+    """What there is to read; None if there is nothing, and then ``absent`` has why."""
     try:
         return look(*arguments, **more)
     except _AbsentError as error:
-        _say(str(error))
+        absent.append(str(error))
         return None
 
 

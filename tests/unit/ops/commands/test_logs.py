@@ -61,6 +61,8 @@ def test_no_log_at_all(file: Path, capsys: Said) -> None:
     err = capsys.readouterr().err
     assert "no access log is configured" in err
     assert "no journal on this machine" in err
+    assert main(["logs", "--json", "--config", str(file)]) == 1
+    assert json.loads(capsys.readouterr().out) == {"error": err.removesuffix("\n"), "status": 1}
     assert main(["logs", "--state-dir", str(file.parent)]) == 2
     assert "--config" in capsys.readouterr().err
 
@@ -111,7 +113,8 @@ def test_an_access_log_that_does_not_serve(
     """Said with the reason."""
     configure(file.parent, f"[access_log]\n{settings}\n")
     assert main(["logs", "--access", *arguments, "--config", str(file)]) == 1
-    assert words in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert words in (said.out if "--json" in arguments else said.err)
 
 
 def test_the_journal(file: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
