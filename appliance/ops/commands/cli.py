@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,11 +64,27 @@ The service itself is run by twist:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand and return the exit status; argparse itself exits with 2 on arguments it cannot read.
+    """Run one subcommand and return the exit status; argparse itself exits with 2 on arguments it cannot read."""
+    try:
+        try:
+            return _run(parser().parse_args(arguments))
+        finally:
+            print(end="", flush=True)
+    except OSError as error:  # of the output itself: nobody reads on, as after "| head", or there is no room for it
+        _forget_output()
+        if not isinstance(error, BrokenPipeError):
+            print(f"cannot print: {error.strerror}", file=sys.stderr)
+        return FAILED
 
-    What subcommands raise is told here, so each has only what it can do about an error.
-    """
-    options = parser().parse_args(arguments)
+
+def _forget_output() -> None:
+    """Have nothing printed at the end of the process either, where Python would try it again."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _run(options: argparse.Namespace) -> int:
+    """What subcommands raise is told here, so each has only what it can do about an error."""
     try:
         status: int = options.command(options)
     except ConfigurationError as error:
@@ -81,6 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complain(options, error, NOT_RUNNING)
     except ApplianceError as error:
         return complain(options, error, FAILED)
+    except BrokenPipeError:
+        raise
     except OSError as error:  # what no command has words of its own for
         about = ("could not be done", error.filename, error.strerror or error)
         return complain(options, ApplianceError(": ".join(str(each) for each in about if each)), FAILED)

@@ -1,8 +1,12 @@
 """The appliance command."""
 
 import json
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -157,6 +161,35 @@ def test_check_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["check", str(file), "--json"]) == 2
     answer = json.loads(capsys.readouterr().out)
     assert (answer["status"], answer["mistakes"][0]["path"], answer["mistakes"][0]["line"]) == (2, "acme.agree_tos", 1)
+
+
+@pytest.mark.parametrize("command", [["check", "FILE", "--json"], ["check", "FILE"], ["status", "--state-dir", "none"]])
+def test_nobody_reads_on(tmp_path: Path, command: list[str]) -> None:
+    """As after ``| head -1``: the command ends, without a word."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "wb") as output:
+        ended = printing_to(output, tmp_path, command)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+def test_no_room_for_the_output(tmp_path: Path) -> None:
+    """Is said, and a failure."""
+    with open("/dev/full", "wb") as output:
+        ended = printing_to(output, tmp_path, ["check", "FILE"])
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == "cannot print: No space left on device"
+    assert "Traceback" not in ended.stderr
+
+
+def printing_to(output: IO[bytes], folder: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, about a good file."""
+    file = folder / "appliance.toml"
+    file.write_text(GOOD)
+    arguments = [str(file) if argument == "FILE" else argument for argument in command]
+    return subprocess.run(
+        [sys.executable, "-m", "appliance", *arguments], stdout=output, stderr=subprocess.PIPE, text=True, check=False
+    )
 
 
 def test_the_manual_has_every_command_and_option() -> None:
