@@ -88,7 +88,10 @@ def _read_account(user: Path, issuer: str, directories: dict[str, str], found: F
 
 def _guess(issuer: str, account_url: str) -> str | None:
     """The directory's URL from its folder's name, by the help of the account's, which has the same host."""
-    host = urlsplit(account_url).netloc
+    try:
+        host = urlsplit(account_url).netloc
+    except ValueError:
+        return None
     name = host.replace(":", "-").lower()
     if not host or not issuer.startswith(f"{name}-"):
         return None

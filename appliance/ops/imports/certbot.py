@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from josepy.errors import DeserializationError
 from josepy.jwk import JWK
 
 from appliance.acme.jose import AccountKey
@@ -118,9 +117,10 @@ def _read_account(accounts: Path, path: Path, found: Found) -> None:
 
 
 def _key(path: Path) -> AccountKey:
+    content = read(path)
     try:
-        key = JWK.json_loads(read(path).decode("ascii"))
-    except (UnicodeDecodeError, ValueError, DeserializationError) as error:
+        key = JWK.json_loads(content.decode("ascii"))
+    except Exception as error:  # whatever josepy meets in what is no key: KeyError, TypeError, RecursionError …
         raise StoreError(f"{path} is no JWK: {type(error).__name__}") from error
     try:
         return AccountKey.of(getattr(key.key, "_wrapped", key.key))

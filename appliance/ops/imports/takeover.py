@@ -106,7 +106,10 @@ def _is_better(path: Path, certificate: Certificate) -> bool:
 
 def _take_account(found: FoundAccount, state_dir: Path, contact: tuple[str, ...], force: bool) -> Taken:
     what = f"account {found.url or ''} at {found.directory} ({found.source})"
-    files = AccountFiles.of(state_dir, found.directory)
+    try:
+        files = AccountFiles.of(state_dir, found.directory)
+    except ValueError as error:
+        return Taken(what, False, f"{found.directory} is no URL of a CA: {error}")
     if files.key.exists() and not force:
         return Taken(what, False, f"{files.key} is there already (--force replaces it)")
     atomicfile.make_private_folder(files.folder)

@@ -60,11 +60,12 @@ def test_what_is_broken_is_complained_of(tmp_path: Path) -> None:
     site(tmp_path, ISSUER, "one.test", {"issuer_data": 7})
     (tmp_path / "certificates" / ISSUER / "one.test" / "one.test.crt").unlink()
     user(tmp_path, ISSUER, {"location": "https://elsewhere.test/1"})
+    user(tmp_path, "odd.test-dir", {"location": "http://["})
     user(tmp_path, "acme.zerossl.com-v2-dv90", {})
     (tmp_path / "acme" / "acme.zerossl.com-v2-dv90" / "users" / "a@b.test" / "a.json").write_text("{")
     site(tmp_path, "other", "two.test", {"issuer_data": {}})
     found = read_caddy(tmp_path)
-    assert len(found.complaints) == 3
+    assert len(found.complaints) == 4
     assert found.accounts == []
 
 

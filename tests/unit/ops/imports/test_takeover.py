@@ -81,6 +81,15 @@ def test_the_newest_account_of_each_ca_is_taken(tmp_path: Path) -> None:
     assert all(each.taken for each in take_over(Found(accounts=accounts), tmp_path, (), (), NOW, force=True))
 
 
+def test_accounts_of_no_ca_are_left(tmp_path: Path) -> None:
+    """Others' files may hold anything in a URL's place; the other accounts are taken."""
+    key = AccountKey.generate()
+    accounts = [FoundAccount(SOURCE, "http://[", key), FoundAccount(SOURCE, CA, key)]
+    left, taken = take_over(Found(accounts=accounts), tmp_path, (), (), NOW)
+    assert (left.taken, taken.taken) == (False, True)
+    assert left.why == "http://[ is no URL of a CA: Invalid IPv6 URL"
+
+
 def test_what_root_imports_belongs_to_the_folders_owner(tmp_path: Path) -> None:
     """The service that is to read it does not run as root."""
     if os.geteuid() == 0:
