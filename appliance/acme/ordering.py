@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from appliance.acme.budget import Hold, Use, certificate_uses, failure_uses, order_uses
 from appliance.acme.environment import Environment
-from appliance.acme.failure import VALIDATIONS, OrderTimeoutError, Trouble
+from appliance.acme.failure import VALIDATIONS, OrderTimeoutError, Trouble, is_limit
 from appliance.acme.plan import Plan
 from appliance.acme.progress import Tell, tell_nobody
 from appliance.acme.request import CertificateRequest, Unfinished
@@ -63,13 +63,9 @@ class Ordering:
         try:
             certificate = await self._obtain(plan, request)
         except AcmeProblemError as error:
-            if request.replaces is None or not _is_about_replacing(error):
+            if request.replaces is None or not _may_be_about_replacing(error):
                 raise
-            self._not_replaced = request.replaces
-            if self.hold(plan) is not None:
-                raise
-            self._log.warn("{site}: ordered as if it replaced nothing: {error}", site=self._site.name, error=error)
-            certificate = await self._obtain(plan, evolve(request, replaces=None))
+            certificate = await self._obtain_anew(plan, request, error)
         now = self._env.now()
         certificate.check(plan.names, max(now, min(certificate.not_before, now + SLOW_CLOCK)))
         self._env.verify(certificate)
@@ -144,6 +140,19 @@ class Ordering:
         issuer = self._env.issuers[plan.authority]
         return await self._in_time(issuer.obtain(request, plan.unfinished, remember, self._tell))
 
+    async def _obtain_anew(self, plan: Plan, request: CertificateRequest, refusal: AcmeProblemError) -> Certificate:
+        """The same as if it replaced nothing, which counts for our budgets. Without room there, raises the refusal."""
+        self._not_replaced = request.replaces
+        if self.hold(plan) is not None:
+            raise refusal
+        self._log.warn("{site}: ordered as if it replaced nothing: {error}", site=self._site.name, error=refusal)
+        try:
+            return await self._obtain(plan, evolve(request, replaces=None))
+        except AcmeProblemError as error:
+            if error.problem.code == refusal.problem.code:
+                self._not_replaced = None  # it was about something else
+            raise
+
     async def _in_time(self, obtaining: Coroutine[Any, Any, Certificate]) -> Certificate:
         timeout = self._env.order_timeout
         ordering = Deferred.fromCoroutine(obtaining)
@@ -155,10 +164,15 @@ class Ordering:
             ) from None
 
 
-def _is_about_replacing(error: AcmeProblemError) -> bool:
-    """Whether the CA refuses ``replaces``: replaced already, or a certificate of another account."""
+def _may_be_about_replacing(error: AcmeProblemError) -> bool:
+    """Whether the same order might be taken without ``replaces``.
+
+    CAs use many codes for a certificate that was replaced already, is another account's or is not known, and the same
+    ones for other things: only what is surely about something else is left out.
+    """
     problem = error.problem
-    return problem.code == "alreadyReplaced" or (problem.status in (404, 409) and error.step.startswith("new order"))
+    surely_not = is_limit(problem) or problem.status >= 500 or problem.code in ("badNonce", "accountDoesNotExist")
+    return error.step.startswith("new order") and not surely_not
 
 
 async def _forget(unfinished: Unfinished) -> None:

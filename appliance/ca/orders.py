@@ -157,8 +157,10 @@ def _replaced(core: Core, account: Account, given: object, names: tuple[Identifi
     if given is None or core.policy.renewal_window is None:
         return None
     found = core.certificates.get(given) if isinstance(given, str) else None
-    if found is None or found.account != account.id:
-        raise refusal("malformed", "replaces names no certificate of this account", status=404)
+    if found is None:
+        raise refusal("malformed", "replaces names no certificate of this CA", status=404)
+    if found.account != account.id:
+        raise refusal("unauthorized", "replaces names a certificate that this account did not request")
     if not set(found.identifiers) & set(names):
         raise refusal("malformed", "the order shares no name with the certificate it replaces")
     earlier = core.orders.get(found.replaced_by or 0)

@@ -198,6 +198,15 @@ def test_replacing(shop: Shop) -> None:
     shop.obtain(replacing)
 
 
+def test_replacing_what_another_account_ordered(shop: Shop, tmp_path: Path) -> None:
+    """As after the account's key was lost: the refusal is about the order, not about its names."""
+    replacing = evolve(ONE, replaces=certificate_id(shop.obtain().leaf))
+    shop.folder = tmp_path / "anew"
+    shop.issuer = shop.another()
+    with pytest.raises(AcmeProblemError, match=r"^new order for one\.test: the CA answered unauthorized: replaces"):
+        shop.obtain(replacing)
+
+
 def common_name(certificate: x509.Certificate) -> str:
     (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(name.value)

@@ -182,28 +182,69 @@ def test_information_breaks(world: World) -> None:
     assert len(world.orders) == 2
 
 
-def test_refused_replacing(world: World) -> None:
-    """A CA that does not like ``replaces`` gets the same order without it, and it counts."""
-    leaf = CaWorld().issue("a.example")
-    replaces = []
+def replaceable(world: World, answer: Any) -> list[str | None]:
+    """A site's certificate that is to be replaced at once, orders for which get ``answer``; what each of them says."""
+    said: list[str | None] = []
+
+    def answered(names: Sequence[str]) -> Any:
+        said.append(world.requests[-1].replaces)
+        return answer(names)
+
+    service = world.start("a.example")
+    world.answers["a.example"] = answered
+    world.info = lambda certificate: (window(world, -HOUR, HOUR), None)
+    identified = Certificate(make_certificate(["a.example"]).key, CaWorld().issue("a.example"))
+    certificates = service._renewals[0]._certificates
+    certificates.stored = certificates.serving = identified
+    return said
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("alreadyReplaced", 409), ("unauthorized", 403), ("malformed", 400), ("malformed", 404)]
+)
+def test_refused_replacing(world: World, code: str, status: int) -> None:
+    """A CA that does not like ``replaces``, in whatever words, gets the same order without it, and it counts."""
+    refusal = Problem(f"urn:ietf:params:acme:error:{code}", "cannot replace that", status)
 
     def answer(names: Sequence[str]) -> Certificate:
-        replaces.append(world.requests[-1].replaces)
-        if replaces[-1] is not None:
-            raise AcmeProblemError(problem("alreadyReplaced", "order 1 replaces it"), "new order for a.example")
+        if world.requests[-1].replaces is not None:
+            raise AcmeProblemError(refusal, "new order for a.example")
         return world.certificate(*names)
 
-    key = make_certificate(["a.example"]).key
-    identified = Certificate(key, leaf)
-    world.answers["a.example"] = answer
-    world.info = lambda certificate: (window(world, -HOUR, HOUR), None)
-    service = world.start("a.example")
-    renewal = service._renewals[0]
-    renewal._certificates.stored = renewal._certificates.serving = identified
+    said = replaceable(world, answer)
     world.pass_time(2 * DAY)
-    assert replaces[:3] == [None, replaces[1], None]
-    assert replaces[1] is not None
-    assert logged(world, "ordered as if it replaced nothing", "order 1 replaces it")
+    assert said[0] is not None
+    assert said[1] is None
+    assert logged(world, "ordered as if it replaced nothing", "cannot replace that")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "step"),
+    [
+        ("rateLimited", 429, "new order for a.example"),
+        ("badNonce", 400, "new order for a.example"),
+        ("accountDoesNotExist", 400, "new order for a.example"),
+        ("serverInternal", 500, "new order for a.example"),
+        ("unauthorized", 403, "finalize the order for a.example"),
+    ],
+)
+def test_not_about_replacing(world: World, code: str, status: int, step: str) -> None:
+    """What is surely about something else is not asked twice."""
+    refusal = Problem(f"urn:ietf:params:acme:error:{code}", "no", status)
+    said = replaceable(world, raising(AcmeProblemError(refusal, step)))
+    world.pass_time(2 * DAY)
+    assert len(said) > 1
+    assert None not in said
+    assert not logged(world, "ordered as if it replaced nothing")
+
+
+def test_refused_with_and_without_replacing(world: World) -> None:
+    """Then it was about something else: once that is mended, the order says again what it replaces."""
+    refusal = Problem("urn:ietf:params:acme:error:unauthorized", "deactivated", 403)
+    said = replaceable(world, raising(AcmeProblemError(refusal, "new order for a.example")))
+    world.pass_time(2 * DAY)
+    assert said[0] is not None
+    assert said[:4] == [said[0], None, said[0], None]
 
 
 # Budgets

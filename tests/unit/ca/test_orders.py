@@ -339,7 +339,8 @@ class TestReplaces:
             assert world.order("one.test", replaces=wrong).status == 404
         assert world.order("two.test", replaces=old).code == "malformed"
         world.key, world.kid = AccountKey.generate(), None
-        assert world.order("one.test", replaces=old).status == 404
+        reply = world.order("one.test", replaces=old)
+        assert (reply.status, reply.code) == (403, "unauthorized")
 
     def test_ignored_without_renewal_information(self):
         """A CA that does not know RFC 9773 ignores the field."""
