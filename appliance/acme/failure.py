@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 
@@ -66,8 +67,20 @@ _BY_THE_CA = frozenset(
 VALIDATIONS = frozenset({"caa", "connection", "dns", "incorrectResponse", "tls", "unauthorized"})
 """Problems of names that CAs count as failed validations."""
 
-_WHOLE_ACCOUNT = ("account", "new orders", "ip address", "registrations")
-"""What a rate limit mentions when it is not about names."""
+_WHOLE_ACCOUNT = (
+    "this account",
+    "your account",
+    "per account",
+    "new accounts",
+    "new orders",
+    "registrations",
+    "this ip address",
+    "your ip address",
+)
+"""What a rate limit says when it is not about names."""
+
+_NOT_SAID = re.compile(r'"[^"]*"|: see http.*')
+"""Of a CA's words: what is quoted, as names are, and the address of a page on all its limits."""
 
 _REQUEST_ADVICE: Mapping[str, str] = {
     "unauthorized": "The CA does not let this account do that: was the account deactivated, or its external account?",
@@ -109,15 +122,25 @@ def _refusal(error: AcmeProblemError, names: Sequence[str]) -> Trouble:
     problem = error.problem
     limited = is_limit(problem)
     told = _REQUEST_ADVICE.get(problem.code) or advice(problem, names[0])
-    everywhere = any(word in problem.detail.lower() for word in _WHOLE_ACCOUNT) or problem.status == 503
     return Trouble(
         f"{_ended(error)} {told}",
         Blame.LIMIT if limited else Blame.CA,
         problem,
         retry_after=problem.retry_after,
         keeps_order=limited or problem.status >= 500,
-        whole_account=limited and everywhere and problem.retry_after is not None,
+        whole_account=limited and problem.retry_after is not None and _is_about_all(problem, names),
     )
+
+
+def _is_about_all(problem: Problem, names: Sequence[str]) -> bool:
+    """Whether a limit holds for whatever this account may order, and not only for these names."""
+    if problem.status == 503:
+        return True
+    detail = problem.detail.lower()
+    if any(name.removeprefix("*.") in detail for name in names):
+        return False
+    said = _NOT_SAID.sub("", detail)
+    return any(phrase in said for phrase in _WHOLE_ACCOUNT)
 
 
 def _spoiled(error: OrderError) -> Trouble:

@@ -25,6 +25,9 @@ _INTERRUPTED = "The order had been interrupted, and nobody answered the CA meanw
 _OLDEST_ORDER = timedelta(days=1)
 """An order that has not been finished for so long never will be."""
 
+_LAST_TURN = timedelta(minutes=1)
+"""How long after all others a site comes back that was refused for the whole account: it may be the only one to be."""
+
 
 @frozen
 class Plan:
@@ -126,6 +129,8 @@ def _postponed(
         retry_after=trouble.retry_after,
         unreachable=trouble.unreachable,
     )
+    if trouble.whole_account:
+        delay += min(_LAST_TURN, delay / 10)
     known = state.authorities.get(plan.authority, AuthorityRecord())
     if trouble.blame is Blame.LIMIT and trouble.retry_after is not None:
         known = known.told_to_wait(now + delay)

@@ -58,6 +58,46 @@ def test_limits() -> None:
     assert not is_limit(problem("serverInternal", status=503))
 
 
+_SINCE = "in the last 3h0m0s, retry after 2027-01-01 03:00:00 UTC"
+_PAGE = "see https://letsencrypt.org/docs/rate-limits/#authorization-failures-per-identifier-per-account"
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        f"too many new orders (300) from this account {_SINCE}: {_PAGE}",
+        f"too many new registrations (10) from this IP address {_SINCE}: {_PAGE}",
+        f"too many new registrations (500) from this /48 subnet of IPv6 addresses {_SINCE}: {_PAGE}",
+        "too many new accounts: 10 in the last 3:00:00, 10 are allowed",
+        "Your account has reached its limit",
+    ],
+)
+def test_limits_of_the_account(detail: str) -> None:
+    """The words in which CAs say that it is not about names."""
+    assert refusal("rateLimited", detail, 429, 60.0).whole_account
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        f'too many failed authorizations (5) for "a.test" {_SINCE}: {_PAGE}',
+        f'too many certificates (50) already issued for "this account.test" {_SINCE}: {_PAGE}',
+        f"too many certificates (5) already issued for this exact set of identifiers {_SINCE}: {_PAGE}",
+        "Your account is temporarily prevented from requesting certificates for b.test. Please visit: https://ca.test",
+        "too many certificates for my-account.test",
+    ],
+)
+def test_limits_of_names(detail: str) -> None:
+    """An account that is part of a name, or of the address of a page, is not meant; nor is one's limit for a name."""
+    assert not refusal("rateLimited", detail, 429, 60.0).whole_account
+
+
+def test_limits_of_wildcards() -> None:
+    """CAs leave the asterisk out."""
+    error = AcmeProblemError(problem("rateLimited", "c.test: too many new orders", 429, 60.0), "new order for *.c.test")
+    assert not classify(error, ("*.c.test",)).whole_account
+
+
 def test_refusals_by_the_ca() -> None:
     """Its own troubles leave the order as it is; others spoil it."""
     assert (refusal("serverInternal", status=500).blame, refusal("serverInternal", status=500).keeps_order) == (

@@ -168,6 +168,14 @@ def test_failure_of_a_name_that_was_not_asked_for() -> None:
     assert state.next_attempt == NOW + MINUTE
 
 
+def test_a_limit_of_the_whole_account() -> None:
+    """All others go first: up to a minute later than the CA says."""
+    trouble = Trouble("slow down", Blame.LIMIT, retry_after=7200.0, whole_account=True)
+    assert after(BEGUN, trouble, serving=certificate()).next_attempt == NOW + 121 * MINUTE
+    short = after(BEGUN, evolve(trouble, retry_after=60.0), serving=certificate())
+    assert short.next_attempt == NOW + timedelta(seconds=66)
+
+
 def test_a_limit() -> None:
     """To the second, and no other CA while the certificate lasts."""
     trouble = Trouble("slow down", Blame.LIMIT, retry_after=7200.0, keeps_order=True)

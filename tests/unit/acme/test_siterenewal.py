@@ -335,7 +335,27 @@ def test_the_whole_account_waits(world: World) -> None:
     assert len(world.orders) == 1
     assert logged(world, "b.example: no order yet: ca wants no orders from this account")
     world.pass_time(30, step=1)
+    assert {"b.example"} == set(world.served)
+    world.pass_time(60, step=1)
     assert {"a.example", "b.example"} == set(world.served)
+
+
+def test_a_site_that_is_always_refused_for_the_whole_account(world: World) -> None:
+    """The others have their turn before it comes back and is told the same again."""
+    error = AcmeProblemError(problem("rateLimited", "too many new orders from this account", 3600.0), "new order")
+    world.answers["a.example"] = raising(error)
+    world.start("a.example", "b.example", "c.example")
+    world.pass_time(2 * HOUR)
+    assert {"b.example", "c.example"} == set(world.served)
+    assert len(world.times("a.example")) == 2
+
+
+def test_a_limit_of_one_name(world: World) -> None:
+    """In Let's Encrypt's words, which end in the address of a page: no other site waits for it."""
+    detail = 'too many failed authorizations (5) for "a.example" in the last 1h0m0s: see https://ca/#per-account'
+    world.answers["a.example"] = raising(AcmeProblemError(problem("rateLimited", detail, 3600.0), "new order"))
+    world.start("a.example", "b.example")
+    assert {"b.example"} == set(world.served)
 
 
 def test_broken_ledger(world: World) -> None:
