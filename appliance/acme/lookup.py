@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.names.client import Resolver
+from twisted.names.error import DNSNameError
 
 # Addresses for documentation: nothing is ever sent there, the kernel only says which of ours it would use.
 _ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
@@ -16,12 +17,16 @@ _ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 class Lookup:
     """Asks the name servers of ``/etc/resolv.conf`` themselves: no cache, no hosts file, no thread."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, resolver: Any = None) -> None:
+        """``resolver``, an IResolver, takes the place of those name servers."""
         self._reactor = reactor
-        self._resolver: Any = None
+        self._resolver = resolver
 
     def __call__(self, name: str) -> Deferred[frozenset[str]]:
-        """Its A and AAAA records; empty if it has none, or nobody knows."""
+        """Its A and AAAA records; empty if it has none.
+
+        Fails if one of the questions was not answered: half of a name's addresses would look like a change.
+        """
         if self._resolver is None:  # not sooner: it looks at the file every minute from then on
             self._resolver = Resolver(resolv="/etc/resolv.conf", reactor=self._reactor)
         asked = [self._resolver.lookupAddress(name), self._resolver.lookupIPV6Address(name)]
@@ -29,6 +34,9 @@ class Lookup:
 
 
 def _addresses(results: Any) -> frozenset[str]:
+    for succeeded, answer in results:
+        if not succeeded and not answer.check(DNSNameError):
+            answer.raiseException()
     records = [record.payload for succeeded, answer in results if succeeded for record in answer[0]]
     found = []
     for record in records:

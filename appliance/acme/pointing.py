@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import Enum
 
+from attrs import frozen
 from twisted.internet.defer import DeferredList
 from twisted.internet.interfaces import IReactorTime
 
@@ -13,8 +15,8 @@ from appliance.acme.state import RenewalState
 
 INTERVAL = 60.0
 """Seconds between two looks."""
-PAUSE = 300.0
-"""Seconds after which names whose addresses keep changing may hasten another attempt."""
+PAUSE, LONGEST_PAUSE = 300.0, 86400.0
+"""Seconds after which changes of the same kind may hasten another attempt: twice as many each time, up to a day."""
 TIMEOUT = 20.0
 MOST_NAMES = 10
 """Of a site, that are looked up each time."""
@@ -28,45 +30,72 @@ def failed_names(state: RenewalState, names: tuple[str, ...]) -> tuple[str, ...]
     return names if state.failures and document is not None and document.code in VALIDATIONS else ()
 
 
-def leads_here(before: frozenset[str] | None, after: frozenset[str], own: frozenset[str]) -> bool:
-    """
-    Whether a name's addresses changed for the better.
+class Change(Enum):
+    """What may have become better about where a name leads."""
 
-    They did if they now have one of this machine's own. Behind a router, where the machine does not know the address
-    that the world sees, any change to other addresses is worth a try. The first look (``before`` is None) says nothing.
-    """
+    HERE = "now leads here"
+    """It has an address of this machine's own."""
+    ELSEWHERE = "leads elsewhere than before"
+    """Behind a router the machine does not know its address in the world: this could be it."""
+
+
+def change(before: frozenset[str] | None, after: frozenset[str], own: frozenset[str]) -> Change | None:
+    """Whether a name's addresses changed for the better. The first look (``before`` is None) says nothing."""
     if before is None or not after or after == before:
-        return False
-    return bool(after & own) or not before & own
+        return None
+    if after & own:
+        return Change.HERE
+    return Change.ELSEWHERE if not before & own else None
+
+
+@frozen
+class _Quiet:
+    """How long changes of one kind hasten nothing."""
+
+    until: float = float("-inf")
+    following: float = PAUSE
+    """Seconds, for the next time."""
+
+    def again(self, now: float) -> _Quiet:
+        return _Quiet(now + self.following, min(2 * self.following, LONGEST_PAUSE))
 
 
 class Pointing:
-    """One site's names, and where they led when last looked at."""
+    """One site's names, and where they led when last looked at.
+
+    A name in front of which somebody balances load changes its addresses for ever, with every answer perhaps. So either
+    kind of change hastens attempts ever more rarely, until one succeeds; and neither waits for the other.
+    """
 
     def __init__(self, clock: IReactorTime, look: Look, own: Callable[[], frozenset[str]]) -> None:
         self._clock = clock
         self._look = look
         self._own = own
         self._seen: dict[str, frozenset[str]] = {}
-        self._quiet_until = float("-inf")
+        self._quiet: dict[Change, _Quiet] = {}
 
-    async def changed(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Look ``names`` up; those that have begun to lead here since the last look."""
+    async def changed(self, names: Iterable[str]) -> dict[str, Change]:
+        """Look ``names`` up; those that are worth a try since the last one that was."""
         names = [name.removeprefix("*.") for name in names][:MOST_NAMES]
         lookups = [self._look(name).addTimeout(TIMEOUT, self._clock) for name in names]
         found = await DeferredList(lookups, consumeErrors=True)
-        own, better = self._own(), []
+        own, now = self._own(), self._clock.seconds()
+        better: dict[str, Change] = {}
         for name, (succeeded, addresses) in zip(names, found, strict=True):
             if not succeeded:
                 continue  # no answer says nothing
-            if leads_here(self._seen.get(name), addresses, own):
-                better.append(name)
+            kind = change(self._seen.get(name), addresses, own)
+            if kind is not None:
+                if now < self._quiet.get(kind, _Quiet()).until:
+                    continue  # if it stays so, its time will come
+                better[name] = kind
             self._seen[name] = addresses
-        if not better or self._clock.seconds() < self._quiet_until:
-            return ()
-        self._quiet_until = self._clock.seconds() + PAUSE
-        return tuple(better)
+        for kind in set(better.values()):
+            self._quiet[kind] = self._quiet.get(kind, _Quiet()).again(now)
+        return better
 
-    def forget(self) -> None:
-        """All is well: the next failure begins with a fresh first look."""
-        self._seen.clear()
+    def succeeded(self, entirely: bool) -> None:
+        """There is a certificate; if it has all names, the next failure begins with a fresh first look."""
+        self._quiet.clear()
+        if entirely:
+            self._seen.clear()

@@ -287,7 +287,8 @@ class SiteRenewal:
         changed = await self._pointing.changed(names)
         if not changed:
             return
-        self._log.info("{site}: {names} now leads here: tried again", site=self.site.name, names=", ".join(changed))
+        changes = ", ".join(f"{name} {change.value}" for name, change in changed.items())
+        self._log.info("{site}: {changes}: tried again", site=self.site.name, changes=changes)
         self._state = self._state.forget_waits(self._env.now(), changed)
 
     # Asking.
@@ -410,8 +411,8 @@ class SiteRenewal:
         attempt = Attempt(self._state.last_attempt or now, plan.names, plan.authority, "")
         self._state = self._state.remember(attempt).succeed(now, plan.authority, losses)
         self._progress.tell(f"done: {certificate.serial:x} is in service")
-        if self._pointing is not None and not losses:
-            self._pointing.forget()
+        if self._pointing is not None:
+            self._pointing.succeeded(entirely=not losses)
 
     async def _save_state(self) -> bool:
         """Write the record down; whether it could be."""

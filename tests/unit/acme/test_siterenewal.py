@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -575,20 +575,88 @@ def test_dns_of_a_lost_name(world: World) -> None:
     assert world.served_names["a.example"] == ("a.example", "b.example")
 
 
-def test_dns_that_changes_all_the_time(world: World) -> None:
-    """Addresses that never stay hasten an attempt every five minutes at most; failing name servers hasten nothing."""
+Addresses = Callable[[int], Iterable[str]]
+
+
+def failing(world: World, addresses: Addresses, limits: Limits = UNLIMITED, days: float = 2.0) -> list[float]:
+    """When a site was ordered that cannot be validated, and whose name leads to ``addresses(minute)``."""
+
+    def look(name: str) -> Deferred[frozenset[str]]:
+        return succeed(frozenset(addresses(int(world.clock.seconds() // MINUTE))))
+
+    world.limits = limits
+    world.answers["a.example"] = raising(OrderError("no", {"a.example": DNS}))
+    world.start("a.example", look=look, own_addresses=lambda: frozenset({"10.0.0.5"}))
+    world.pass_time(days * DAY)
+    return world.times("a.example")
+
+
+@pytest.mark.parametrize("limits", [LETS_ENCRYPT, UNLIMITED])
+def test_dns_that_changes_all_the_time(world: World, limits: Limits) -> None:
+    """A name with load balancers in front: its addresses hasten an attempt after 5 minutes, 10 minutes, up to a day."""
+    times = failing(world, lambda minute: {f"198.51.100.{minute % 200}"}, limits)
+    assert len(times) <= 5 + 9
+    assert logged(world, "a.example: a.example leads elsewhere than before: tried again")
+    world.pass_time(5 * DAY)
+    assert len(world.times("a.example")) - len(times) <= 2 * 5
+
+
+def test_dns_that_leads_here_now_and_then(world: World) -> None:
+    """Answers in which this machine is one of several, in turn, are no reason to try all the time either."""
+    times = failing(world, lambda minute: {"10.0.0.5" if minute % 2 else "198.51.100.9"})
+    assert len(times) <= 5 + 9
+
+
+def test_dns_begins_to_lead_here_after_many_changes(world: World) -> None:
+    """Foreign addresses that change all the time delay nothing: once it is this machine's own, it is tried at once."""
+    arrival = 2 * DAY + 7 * MINUTE
+
+    def addresses(minute: int) -> Iterable[str]:
+        return {"10.0.0.5" if minute * MINUTE >= arrival else f"198.51.100.{minute % 200}"}
+
+    times = failing(world, addresses)
+    world.pass_time(9 * MINUTE)
+    assert len(world.times("a.example")) == len(times) + 1
+    assert logged(world, "a.example now leads here")
+
+
+def test_dns_that_changes_while_it_is_quiet(world: World) -> None:
+    """A change that comes too soon after the last one is tried when its time has come, if it is still so."""
+    last = DAY + 2 * MINUTE
+
+    def addresses(minute: int) -> Iterable[str]:
+        now = minute * MINUTE
+        return {"198.51.100.1" if now < DAY else "198.51.100.2" if now < last else "198.51.100.3"}
+
+    times = [time for time in failing(world, addresses) if DAY - MINUTE <= time <= DAY + 20 * MINUTE]
+    assert [time - DAY for time in times] == pytest.approx([0, 300], abs=2 * MINUTE)
+
+
+def test_a_certificate_ends_the_quiet(world: World) -> None:
+    """The next failures begin with five minutes again."""
+    failing(world, lambda minute: {f"198.51.100.{minute % 200}"})
+    del world.answers["a.example"]
+    world.pass_time(2 * DAY)
+    assert "a.example" in world.served
+    world.answers["a.example"] = raising(OrderError("no", {"a.example": DNS}))
+    before = len(world.orders)
+    world.pass_time(61 * DAY)
+    first, *others = world.times("a.example")[before:]
+    assert len([time for time in others if time < first + HOUR]) >= 4, "2 without the changes"
+
+
+def test_name_servers_that_fail(world: World) -> None:
+    """They hasten nothing."""
     turns = iter(range(10**6))
 
     def look(name: str) -> Deferred[frozenset[str]]:
-        turn = next(turns)
-        return fail(OSError("SERVFAIL")) if turn % 3 == 2 else succeed(frozenset({f"198.51.100.{turn % 200}"}))
+        failed = next(turns) % 3
+        return fail(OSError("SERVFAIL")) if failed else succeed(frozenset({"198.51.100.9"}))
 
-    world.limits = LETS_ENCRYPT
     world.answers["a.example"] = raising(OrderError("no", {"a.example": DNS}))
     world.start("a.example", look=look)
-    world.pass_time(3 * HOUR)
-    times = world.times("a.example")
-    assert all(later - earlier >= HOUR for earlier, later in zip(times, times[4:], strict=False))
+    world.pass_time(2 * DAY)
+    assert len(world.times("a.example")) == 5
 
 
 def test_ca_outage_is_not_about_dns(world: World) -> None:
