@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 @frozen
 class Alarm:
     """How somebody is told; all ways that are set are used."""
 
-    webhook: str | None = None
+    webhook: str | None = field(default=None, repr=False)
     """A URL that a JSON object is POSTed to."""
     command: tuple[str, ...] = ()
     """A program and its arguments; it gets the same object on its standard input."""

@@ -8,28 +8,29 @@ from urllib.parse import urlsplit
 
 from appliance.config.alarm import Alarm, Export
 from appliance.config.reading import values
-from appliance.config.reading.schema import Many, Place, Refused, Table, shown
+from appliance.config.reading.schema import Place, Refused, Table
 
 
 def command(value: object, place: Place) -> tuple[str, ...]:
     """Read a program and its arguments, ``["/bin/x", "y"]``; no shell reads them."""
-    words = Many(values.text, or_one=True)(value, place)
+    words = values.COMMAND(value, place)
     program = str(place.document.folder / words[0]) if "/" in words[0] else words[0]
     if shutil.which(program) is None:
-        raise Refused(f"must be a program and its arguments, each in quotes of its own: {program} cannot be run")
+        shown = values.shown_program(program)
+        raise Refused(f"must be a program and its arguments, each in quotes of its own: {shown} cannot be run")
     return (program, *words[1:])
 
 
 def web_address(value: object, place: Place) -> str:
-    """Read an ``http`` or ``https`` URL."""
-    text = values.text(value, place)
+    """Read an ``http`` or ``https`` URL; it is never repeated in a message: whoever knows it can write there."""
+    text = values.credential(value, place)
     try:
         parts = urlsplit(text)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and text.isascii()
     except ValueError:
         good = False
     if not good:
-        raise Refused(f'must be a URL such as "https://hooks.example.com/alarm", not {shown(value)}')
+        raise Refused('must be a URL such as "https://hooks.example.com/alarm"')
     return text
 
 

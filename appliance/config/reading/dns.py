@@ -138,10 +138,11 @@ def _lexicon_name(value: object, place: Place) -> str:
 
 
 def _command(value: object, place: Place) -> tuple[str, ...]:
-    command = Many(values.text, or_one=True)(value, place)
+    command = values.COMMAND(value, place)
     program = str(place.document.folder / command[0])  # as all other files: relative to the configuration's folder
     if shutil.which(program) is None:
-        raise Refused(f"must be a program and its arguments: {program} is no executable file")
+        shown_program = values.shown_program(program)
+        raise Refused(f"must be a program and its arguments: {shown_program} is no executable file")
     return (program, *command[1:])
 
 

@@ -112,7 +112,8 @@ class Table(Generic[T]):
         """Read every key; ``build`` is only called when nothing is wrong in this table or below it."""
         if not isinstance(value, Mapping):
             hint = f": write [{place.path[-1]}] in single brackets" if isinstance(value, list) else ""
-            raise Refused(f"must be a table, not {shown(value)}{hint}")
+            kind = "a string" if isinstance(value, str) else shown(value)  # there may be secrets in that table
+            raise Refused(f"must be a table, not {kind}{hint}")
         before = len(place.document.mistakes)
         results: dict[str, Any] = {}
         for key, given in value.items():

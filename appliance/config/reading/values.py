@@ -16,7 +16,7 @@ from cryptography import x509
 from twisted.internet.endpoints import serverFromString
 
 from appliance.config import UpstreamAddress
-from appliance.config.reading.schema import Place, Reader, Refused, shown
+from appliance.config.reading.schema import Many, Place, Reader, Refused, shown
 
 T = TypeVar("T")
 
@@ -341,10 +341,20 @@ def certificates_file(value: object, place: Place) -> Path:
     return name
 
 
-@_text("the key as the CA printed it")
-def hmac_key(value: str, place: Place) -> str:
+text = _text("a string")(lambda value, place: value)
+
+
+def credential(value: object, place: Place) -> str:
+    """Read a string that may be a secret: it is never repeated in a message."""
+    try:
+        return text(value, place)
+    except Refused:
+        raise Refused("must be a string, in quotes, not empty, on one line and without blanks at its ends") from None
+
+
+def hmac_key(value: object, place: Place) -> str:
     """Read a base64url key; it is never repeated in a message. Padding, which some CAs print, is left out."""
-    key = value.rstrip("=")
+    key = credential(value, place).rstrip("=")
     if not _BASE64URL.fullmatch(key) or len(key) % 4 == 1:
         raise Refused("must be base64url, as the CA printed it")
     return key
@@ -352,12 +362,18 @@ def hmac_key(value: str, place: Place) -> str:
 
 def hmac_key_file(value: object, place: Place) -> str:
     """Read a file that holds such a key."""
+    content = readable(value, place)
     try:
-        return hmac_key(readable(value, place).decode("ascii").strip(), place)
+        return hmac_key(content.decode("ascii").strip(), place)
     except (UnicodeDecodeError, Refused) as error:
-        raise Refused(
-            str(error) if isinstance(error, Refused) else "must be a file that holds the key, base64url"
-        ) from error
+        raise Refused("must be a file that holds the key, base64url on one line, and nothing else") from error
 
 
-text = _text("a string")(lambda value, place: value)
+COMMAND = Many(credential, or_one=True)
+"""Reads a program and its arguments, among which there may be secrets."""
+
+
+def shown_program(command: str) -> str:
+    """A program that is refused; what may be arguments, written in the same quotes, is left out."""
+    name, blank, _ = command.partition(" ")
+    return f"{name}{blank and ' …'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_nothing_is_the_default(tmp_path: Path) -> None:
         ('webhook = "https://"', "", "alarm.webhook: must be a URL such as"),
         ('webhook = "https://[x"', "", "alarm.webhook: must be a URL such as"),
         ('command = ["no-such-program"]', "", "alarm.command: must be a program and its arguments"),
-        ('command = "true x"', "", "each in quotes of its own: true x cannot be run"),
+        ('command = "true x"', "", "each in quotes of its own: true … cannot be run"),
         ('email = "nobody"', "", "alarm.email"),
         ("", 'deploy_hook = ["/no/such"]', "/no/such cannot be run"),
         ("", "[site.export]", "site[0].export.to: is missing: the folder for the copies"),
@@ -68,3 +69,33 @@ def test_mistakes(tmp_path: Path, alarm: str, site: str, words: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(tmp_path, alarm, site)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("alarm", "site"),
+    [
+        ('webhook = "https//hooks.example.com/hush"', ""),
+        ('webhook = " https://hooks.example.com/hush"', ""),
+        ('webhook = """\nhttps://hooks.example.com/\nhush"""', ""),
+        ('command = ["true", "hush "]', ""),
+        ('command = "true --token hush"', ""),
+        ("", 'deploy_hook = ["true", "hu\\nsh"]'),
+        ("", 'deploy_hook = "true --token=hush"'),
+        ("", 'basic_auth = "anna:hush"'),
+        ("", 'request_headers = "Authorization: hush"'),
+        ("", 'request_headers = {set = "Authorization: hush"}'),
+        ("", 'request_headers = {set = {Authorization = "hush "}}'),
+        ("", '[site.dns]\nprovider = "exec"\ncommand = "hook --token=hush"'),
+        ("", '[site.dns]\nprovider = "exec"\ncommand = ["true", " hush"]'),
+    ],
+)
+def test_secrets_are_not_repeated(tmp_path: Path, alarm: str, site: str) -> None:
+    """Who knows a webhook's address can write there; tokens are among programs' arguments and header fields."""
+    with pytest.raises(ConfigurationError) as caught:
+        read(tmp_path, alarm, site)
+    assert not re.search("hu.?sh", str(caught.value))
+
+
+def test_a_webhook_is_not_printed() -> None:
+    """Not even where its configuration is."""
+    assert "hooks.example.com" not in repr(Alarm("https://hooks.example.com/x"))

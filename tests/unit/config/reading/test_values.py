@@ -324,9 +324,13 @@ def test_hmac_keys(tmp_path: Path) -> None:
         message = refusal(values.hmac_key, wrong)
         assert "must be base64url" in message
         assert "sec" not in message
-    (tmp_path / "key").write_bytes(b"\xff")
-    assert "holds the key" in refusal(values.hmac_key_file, "key", at(tmp_path))
-    (tmp_path / "key").write_text("sec ret")
-    assert "sec" not in refusal(values.hmac_key_file, "key", at(tmp_path))
-    (tmp_path / "key").write_text("")
-    assert "sec" not in refusal(values.hmac_key_file, "key", at(tmp_path))
+    for wrong in (" secret", "secret ", "sec\nret", "", 5339):
+        message = refusal(values.hmac_key, wrong)
+        assert "without blanks at its ends" in message
+        assert "sec" not in message
+        assert "5339" not in message
+    for content in (b"\xff", b"sec ret", b"sec\nret\n", b"sec\r\nret", b""):
+        (tmp_path / "key").write_bytes(content)
+        message = refusal(values.hmac_key_file, "key", at(tmp_path))
+        assert message == "must be a file that holds the key, base64url on one line, and nothing else"
+    assert "cannot read" in refusal(values.hmac_key_file, "none", at(tmp_path))
