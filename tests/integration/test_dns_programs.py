@@ -119,9 +119,9 @@ class Hooks(TestCase):
         ]
 
     async def test_failures_in_words(self) -> None:
-        """The program, the action, the record, what it printed."""
+        """The program without its arguments, the action, the record, what it printed."""
         said = await refusal(self.hook("echo 'no such zone' >&2; exit 7").present(RECORD))
-        assert said.endswith("--flag present for _acme-challenge.one.test failed: status 7: no such zone")
+        assert said.endswith("hook present for _acme-challenge.one.test failed: status 7: no such zone")
         assert "no end within 0.3 s" in await refusal(self.hook("exec sleep 30", 0.3).withdraw(RECORD))
 
     async def test_a_program_that_is_gone(self) -> None:

@@ -40,7 +40,7 @@ class ExecHook:
             "APPLIANCE_RECORD": record.name,
             "APPLIANCE_VALUE": record.value,
         }
-        what = f"the DNS hook {' '.join(self._settings.command)} {action} for {record.name}"
+        what = f"the DNS hook {self._settings.command[0]} {action} for {record.name}"
         async with self._runs:
             try:
                 ended = await run(self._reactor, arguments, environment, self._settings.timeout)

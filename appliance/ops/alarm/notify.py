@@ -8,8 +8,10 @@ import socket
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from email.message import EmailMessage
+from http.client import InvalidURL
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -102,7 +104,7 @@ class Notifier:
         except OSError as error:
             raise NotSentError(f"{command[0]} cannot be started: {error.strerror}") from error
         if ended.problem:
-            raise NotSentError(f"{' '.join(command)} failed: {ended.words()}")
+            raise NotSentError(f"{command[0]} failed: {ended.words()}")
 
     def document(self, message: Message) -> dict[str, Any]:
         """What webhook and command get."""
@@ -117,14 +119,18 @@ class Notifier:
 
 
 def _post(url: str, content: bytes) -> None:
-    """Blocks. Raises NotSentError for any answer but 2xx, else OSError and whatever urllib does."""
+    """Blocks. Raises NotSentError for any answer but 2xx, else OSError; neither has the URL, which may be a secret."""
+    parts = urlsplit(url)
+    where = f"{parts.scheme}://{parts.hostname}"
     headers = {"Content-Type": "application/json", "User-Agent": "appliance"}
     request = urllib.request.Request(url, content, headers)
     try:
         urllib.request.build_opener(_NoRedirects).open(request, timeout=_WEB_TIMEOUT).close()
     except HTTPError as error:
         error.close()
-        raise NotSentError(f"{url} answered {error.code}") from None
+        raise NotSentError(f"{where} answered {error.code}") from None
+    except InvalidURL:
+        raise NotSentError(f"{where} cannot be asked so: correct webhook of [alarm]") from None
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

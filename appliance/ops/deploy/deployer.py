@@ -81,7 +81,7 @@ class Deployer:
         mark = certificate.leaf.fingerprint(SHA256()).hex().encode() + b"\n"
         if await self._defer(lambda: atomicfile.read(marker)) == mark:
             return ""
-        what = f"the deploy hook {' '.join(site.deploy_hook)}"
+        what = f"the deploy hook {site.deploy_hook[0]}"
         try:
             ended = await run(self._reactor, site.deploy_hook, self._environment(site, certificate), HOOK_TIMEOUT)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -224,9 +225,18 @@ def test_webhook(turning: Loop, hook: Hook) -> None:
     assert (body["event"], body["site"], body["kind"]) == ("alarm", "one.test", "late")
     assert body["message"] == "one.test is overdue"
     for hook.status in (302, 500):
-        taken, error = send(turning, Alarm(webhook=hook.url))
-        assert not taken
-        assert str(hook.status) in error
+        assert send(turning, Alarm(webhook=hook.url)) == (False, f"http://127.0.0.1 answered {hook.status}")
+
+
+@pytest.mark.parametrize("rest", ["127.0.0.1:{port}/hush", "127.0.0.1/hu sh", "hush:hush@127.0.0.1/"])
+def test_a_webhook_that_cannot_be_asked(turning: Loop, rest: str) -> None:
+    """What is logged leads nobody to it: whoever knows such a URL can write there."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    taken, error = send(turning, Alarm(webhook="http://" + rest.format(port=port)))
+    assert not taken
+    assert error
+    assert "hu" not in error
 
 
 def program(folder: Path, script: str) -> Path:
@@ -263,10 +273,10 @@ def test_mail(turning: Loop, tmp_path: Path) -> None:
 def test_ways_that_fail_are_logged_and_the_others_are_used(turning: Loop, hook: Hook, tmp_path: Path) -> None:
     """A program that fails, one that is not there."""
     script = program(tmp_path, "echo out of paper >&2; exit 3")
-    settings = Alarm(command=(str(script),), email="a@b.test", sendmail=tmp_path / "none", webhook=hook.url)
+    settings = Alarm(command=(str(script), "hush"), email="a@b.test", sendmail=tmp_path / "none", webhook=hook.url)
     taken, errors = send(turning, settings)
     assert taken
-    assert "status 3: out of paper" in errors
+    assert f"{script} failed: status 3: out of paper" in errors
     assert not send(turning, Alarm(email="a@b.test", sendmail=tmp_path / "none"))[0]
     assert send(turning, Alarm()) == (False, "")
     assert not Alarm().ways
