@@ -94,6 +94,8 @@ def test_what_clients_did(appliance: Appliance, tmp_path: Path) -> None:
     assert value(found, "request_body_bytes_total", site="one.test") == 1000
     assert value(found, "upstream_response_seconds_count", address=application.upstream) == 7
     assert 0 < value(found, "upstream_response_seconds_sum", address=application.upstream) < 10
+    addresses = {dict(labels)["address"] for name, labels in found if name.endswith("upstream_response_seconds_count")}
+    assert addresses == {application.upstream}
     assert value(found, "upstream_up", upstream="one.test", address=application.upstream) == 1
     assert value(found, "upstream_connections", upstream="one.test", address=application.upstream, state="busy") == 0
     assert value(found, "upstream_up", upstream="two.test", address=f"http://127.0.0.1:{dead}") == 0

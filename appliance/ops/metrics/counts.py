@@ -24,7 +24,8 @@ SWITCHED = 101
 """The status of tunnels, which last as long as they like."""
 
 _MOST_PAIRS = 64
-_FAULTS: Final = frozenset({"client", "connect", "queue", "send", "head", "body"})
+FAULTS: Final = frozenset({"client", "connect", "tls", "http2", "local", "queue", "send", "head", "body", "file"})
+"""By whom or where requests are broken off; ``docs/metrics.rst`` explains them."""
 
 
 Kind = tuple[str, str, bytes, int]
@@ -120,7 +121,7 @@ class Counts:
             site.bytes_in += tally.bytes_in
             site.bytes_out += tally.bytes_out
             for fault in tally.faults:
-                known = fault if fault in _FAULTS else "other"
+                known = fault if fault in FAULTS else "other"
                 site.faults[known] = site.faults.get(known, 0) + 1
 
     def new_site(self, name: str) -> SiteCounts:
@@ -171,7 +172,7 @@ def _tally(batch: Sequence[RequestHead]) -> Mapping[Kind, _Tally]:
         tally.seconds.append(request.ended - request.started)
         if request.fault:
             tally.faults.append(request.fault)
-            if request.answered:
+            if request.answered and request.sent:
                 tally.upstream_seconds.append(request.answered - request.sent)
         elif request.sent:
             tally.upstream_seconds.append((request.answered or request.ended) - request.sent)

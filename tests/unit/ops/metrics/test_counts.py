@@ -7,7 +7,8 @@ from typing import Any
 from attrs import evolve
 
 from appliance.http.message import RequestHead
-from appliance.ops.metrics.counts import BOUNDS, NO_SITE, THE_OTHERS, Counts
+from appliance.ops.metrics.counts import BOUNDS, FAULTS, NO_SITE, THE_OTHERS, Counts
+from appliance.proxy.dial import CONNECT, HTTP_2, LOCAL, TLS
 from tests.support.observed import Ended, observed
 
 
@@ -59,8 +60,11 @@ def test_without_a_site_or_an_upstream() -> None:
 
 
 def test_when_the_upstream_answered() -> None:
-    """With the response's end, if that came at once; not at all, if something else went wrong."""
+    """With the response's end, if that came at once; not at all, if something else went wrong, or it was not asked."""
     counts = Counts(10)
+    for fault in ("connect", "client", "file"):
+        counts.requests(ended(upstream="", fault=fault))
+    assert counts.upstreams == {}
     for fault in ("", "head"):
         counts.requests(observed([Ended(fault=fault)]))
     assert sum(counts.upstreams["http://a:1"].counts) == 1
@@ -70,9 +74,14 @@ def test_when_the_upstream_answered() -> None:
 def test_faults() -> None:
     """By whom; a word that is not known is one too."""
     counts = Counts(10)
-    for fault in ("client", "head", "client", "mystery"):
+    for fault in ("client", "head", "client", "file", "mystery"):
         counts.requests(ended(fault=fault))
-    assert counts.sites["a.example"].faults == {"client": 2, "head": 1, "other": 1}
+    assert counts.sites["a.example"].faults == {"client": 2, "head": 1, "file": 1, "other": 1}
+
+
+def test_phases_are_faults() -> None:
+    """Whatever an application fails at has a name of its own."""
+    assert {CONNECT, TLS, HTTP_2, LOCAL} <= FAULTS
 
 
 def test_few_sites_and_addresses() -> None:

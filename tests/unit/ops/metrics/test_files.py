@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 
 from appliance.clock import utc_now
 from appliance.ops.metrics.collector import Sources, families
-from appliance.ops.metrics.counts import Counts
+from appliance.ops.metrics.counts import FAULTS, Counts
 from appliance.ops.metrics.survey import Survey
 
 ROOT = Path(__file__).parents[4]
@@ -69,6 +69,13 @@ def test_documentation() -> None:
     documented = {name for line in text.splitlines() if line.startswith("``appliance_") for name in _NAME.findall(line)}
     ours = {name.removesuffix("_bucket") for name in NAMES if name.startswith("appliance_")}
     assert documented == {name for name in ours if not re.search(r"seconds_(?:count|sum)$", name)}
+
+
+def test_faults_are_documented() -> None:
+    """Each word that may stand in the label has its explanation, and there are no others."""
+    _, _, text = (ROOT / "docs" / "metrics.rst").read_text().partition("appliance_request_faults_total``")
+    paragraph = text.partition("``appliance_")[0]
+    assert set(re.findall("``([a-z0-9]+)``", paragraph)) - {"by"} == FAULTS
 
 
 def test_alerts() -> None:
