@@ -66,13 +66,16 @@ def may_be_there(file: Path) -> bool:
         return True
 
 
-def state_dir_of(file: Path) -> Path:
-    """The ``state_dir`` of a file that has mistakes, as far as it can be made out; else the default."""
+def state_dir_of(file: Path) -> Path | None:
+    """The ``state_dir`` of a file with mistakes, as far as it can be made out; else the default. None of no file."""
     try:
         text = file.read_bytes()[:MAX_BYTES].decode("utf-8", "replace")
-        found = _STATE_DIR.search(text)
+    except OSError:
+        return None
+    found = _STATE_DIR.search(text)
+    try:
         given = tomllib.loads(found[0])["state_dir"] if found else None
-    except (OSError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         given = None
     return file.absolute().parent / given if isinstance(given, str) and given else Configuration(()).state_dir
 

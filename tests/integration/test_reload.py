@@ -185,8 +185,13 @@ def test_mistakes_change_nothing(appliance: Appliance, application: Application)
         later = status(appliance)["configuration"]
         assert later["loaded"] == began["loaded"]
         assert later["error"] == told.stderr.rstrip("\n")
-        shown = command("status", "--state-dir", str(appliance.state_dir)).stdout
-        assert "the last reload failed" in shown
+        for asked in ("status", "sites", "certs"):
+            shown = command(asked, "--config", str(appliance.config))
+            assert (shown.returncode, shown.stderr) == (0, "")
+            assert "one.test" in shown.stdout
+            assert ("the last reload failed" in shown.stdout) == (asked == "status")
+        switched = command("maintenance", "off", "one.test", "--config", str(appliance.config))
+        assert switched.stdout == "one.test: served again\n", switched.stderr
         assert body_of(appliance, "one.test", "/echo")[0] == 200
         appliance.config.write_text(good)
         done = reload_by_command(appliance)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from appliance.ops.control import unixsocket
 from tests.support.appliance import ROOT, Appliance
 
 _MAIN = "import sys; from appliance.ops.commands.cli import main; sys.exit(main())"
@@ -37,3 +40,13 @@ def ask(appliance: Appliance, *arguments: str | Path) -> Any:
 def site(appliance: Appliance, name: str) -> Any:
     """One site of ``status``."""
     return ask(appliance, "status", name)["sites"][0]
+
+
+@contextlib.contextmanager
+def somebody_listens(state_dir: Path) -> Iterator[None]:
+    """A service that can be reached there; it answers nothing."""
+    made = unixsocket.listen(state_dir)
+    made.publish()
+    with made.socket:
+        yield
+    made.remove()

@@ -16,7 +16,7 @@ from appliance.ops.commands.terminal import (
     add_command,
     add_common,
     print_json,
-    target,
+    target_to_ask,
 )
 from appliance.ops.control.client import NotRunningError, act, ask
 
@@ -65,7 +65,7 @@ def rehearse(options: argparse.Namespace) -> int:
 
     With --staging then from the CA's staging directory, which comes from outside and so proves DNS and firewalls too.
     """
-    folder = target(options).state_dir
+    folder = target_to_ask(options).state_dir
     names = [options.name] if options.name else [site["site"] for site in ask(folder, "status")["sites"]]
     results: list[dict[str, Any]] = []
     for name in names:
@@ -98,7 +98,7 @@ def account(options: argparse.Namespace) -> int:
 
 
 def _tell(options: argparse.Namespace, command: str, **arguments: object) -> int:
-    answer = act(target(options).state_dir, command, ORDER_PATIENCE, **arguments)
+    answer = act(target_to_ask(options).state_dir, command, ORDER_PATIENCE, **arguments)
     if options.json:
         print_json(answer)
     elif command == "revoke":

@@ -19,7 +19,7 @@ from appliance.ops.commands.terminal import (
     complain,
     console,
     print_json,
-    target,
+    target_to_ask,
 )
 from appliance.ops.control.client import act, ask
 from appliance.ops.diagnosis.dnslookup import make_resolver
@@ -52,7 +52,7 @@ def doctor(options: argparse.Namespace) -> int:
 
     Seen from this machine things may look otherwise than from outside, so it advises and blocks nothing.
     """
-    told = target(options)
+    told = target_to_ask(options)
     try:
         resolver = make_resolver(options.resolver)
     except ValueError as error:
@@ -61,7 +61,7 @@ def doctor(options: argparse.Namespace) -> int:
     site = table.find(status, options.name) if status is not None else None
     authority = _authority(told)
     patient = Patient(
-        names=_names(told, options.name),
+        names=_names(told, site, options.name),
         directory=authority.directory,
         ca_file=authority.ca_file,
         probe=_probe(told) if status is not None else None,
@@ -82,10 +82,11 @@ def doctor(options: argparse.Namespace) -> int:
     return FAILED if worst_is_bad(findings) else OK
 
 
-def _names(told: Target, name: str) -> tuple[str, ...]:
+def _names(told: Target, served: Document | None, name: str) -> tuple[str, ...]:
     """All names of a site that is called so, else the name itself."""
     sites = told.configuration.sites if told.configuration is not None else ()
-    return next((site.names for site in sites if site.name == name), (name,))
+    others = tuple(served["names"]) if served is not None and served["site"] == name else (name,)
+    return next((site.names for site in sites if site.name == name), others)
 
 
 def _by_dns(told: Target, name: str) -> bool:

@@ -18,6 +18,7 @@ from appliance.ops.commands.terminal import (
     add_common,
     print_json,
     target,
+    target_to_ask,
 )
 from appliance.ops.control.client import ask
 from appliance.ops.deploy.export import CHAIN, COMBINED, KEY, export
@@ -54,7 +55,7 @@ def add(commands: Commands) -> None:
 
 def export_certificate(options: argparse.Namespace) -> int:
     """Copy the newest certificate for a name, its chain and its key to a folder, for another program to read."""
-    told = target(options)
+    told = target_to_ask(options)
     stored = offline.read(told.state_dir).certificates
     certificate = choose((options.name,), Stock(stored.values()), utc_now())
     if certificate is None:

@@ -19,7 +19,7 @@ from appliance.ops.commands.terminal import (
     add_common,
     console,
     print_json,
-    target,
+    target_to_ask,
 )
 from appliance.ops.status import table
 from appliance.ops.status.document import Document
@@ -75,7 +75,7 @@ def _show(
     choose: Callable[[Document], Document],
     show: Callable[[Document, Console], None],
 ) -> int:
-    found = current_status(target(options))
+    found = current_status(target_to_ask(options))
     if options.name is not None:
         found = {**found, "sites": [table.one(found, options.name)]}
     if options.json:

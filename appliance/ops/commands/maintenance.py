@@ -10,7 +10,7 @@ from appliance.ops.commands.terminal import (
     add_command,
     add_common,
     print_json,
-    target,
+    target_to_ask,
 )
 from appliance.ops.control.client import act
 
@@ -34,7 +34,7 @@ def switch(options: argparse.Namespace) -> int:
 
     The switch stays as it was put when the service is restarted. Challenges of CAs go on being answered.
     """
-    answer = act(target(options).state_dir, "maintenance", site=options.name, on=options.state == "on")
+    answer = act(target_to_ask(options).state_dir, "maintenance", site=options.name, on=options.state == "on")
     if options.json:
         print_json(answer)
     elif answer["maintenance"]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from appliance.config.file import DEFAULT_FILE, state_dir_of
-from appliance.errors import ConfigurationError
 from appliance.ops.commands.terminal import (
     BAD_CONFIGURATION,
     OK,
@@ -16,9 +13,9 @@ from appliance.ops.commands.terminal import (
     add_common,
     complain,
     print_json,
-    target,
+    target_to_ask,
 )
-from appliance.ops.control.client import CommandFailedError, NotRunningError, act
+from appliance.ops.control.client import CommandFailedError, act
 
 PATIENCE = 300.0
 """Seconds: thousands of sites are read, and orders that are given up withdraw their challenges."""
@@ -45,15 +42,9 @@ def reload(options: argparse.Namespace) -> int:
     When the file has mistakes, or something in it cannot be had, nothing is changed: the mistakes are printed as
     "appliance check" prints them.
     """
-    mistakes: ConfigurationError | None = None
-    try:
-        folder = target(options).state_dir
-    except ConfigurationError as error:  # which the service is to hear of as well
-        mistakes, folder = error, _folder(options)
+    folder = target_to_ask(options).state_dir  # mistakes are for the service to hear of as well
     try:
         answer = act(folder, "reload", PATIENCE)
-    except NotRunningError as error:
-        raise mistakes or error from None
     except CommandFailedError as error:
         if error.status == MISTAKES:
             return complain(options, error, BAD_CONFIGURATION)
@@ -65,9 +56,3 @@ def reload(options: argparse.Namespace) -> int:
     else:
         print(f"{answer['file']}: reloaded: {answer['summary']}")
     return OK
-
-
-def _folder(options: argparse.Namespace) -> Path:
-    """The state_dir of a configuration that has mistakes."""
-    given: Path | None = options.state_dir
-    return given.absolute() if given is not None else state_dir_of(options.config or DEFAULT_FILE)

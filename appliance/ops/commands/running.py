@@ -20,7 +20,7 @@ from appliance.ops.commands.terminal import (
     add_common,
     console,
     print_json,
-    target,
+    target_to_ask,
 )
 from appliance.ops.control.client import NotRunningError, act, ask
 from appliance.ops.status import offline, table
@@ -74,7 +74,7 @@ def status(options: argparse.Namespace) -> int:
 
     Without a running service it shows what is stored, and exits with 3.
     """
-    told = target(options)
+    told = target_to_ask(options)
 
     def look() -> Document:
         found = current_status(told)
@@ -145,7 +145,7 @@ def rollback(options: argparse.Namespace) -> int:
 
 
 def _act_on_site(options: argparse.Namespace, command: str, **arguments: object) -> int:
-    folder = target(options).state_dir
+    folder = target_to_ask(options).state_dir
 
     def call() -> Document:
         return act(folder, command, ORDER_PATIENCE, site=options.name, **arguments)

@@ -14,8 +14,9 @@ from attrs import frozen
 from rich.console import Console
 
 from appliance.config import Configuration
-from appliance.config.file import DEFAULT_FILE, load, may_be_there
-from appliance.errors import ApplianceError
+from appliance.config.file import DEFAULT_FILE, load, may_be_there, state_dir_of
+from appliance.errors import ApplianceError, ConfigurationError
+from appliance.ops.control.client import runs
 
 OK = 0
 FAILED = 1
@@ -45,7 +46,7 @@ class Target:
 
     state_dir: Path
     configuration: Configuration | None
-    """None where only the folder was named."""
+    """None where only the folder is known."""
 
 
 def add_command(
@@ -93,6 +94,21 @@ def target(options: argparse.Namespace) -> Target:
     configuration = load(options.config or DEFAULT_FILE)
     folder = options.state_dir.absolute() if options.state_dir is not None else configuration.state_dir
     return Target(folder, configuration)
+
+
+def target_to_ask(options: argparse.Namespace) -> Target:
+    """As `target`; while a service runs there, mistakes in its file are none of its business, and nothing else is told.
+
+    Raises ConfigurationError if none does.
+    """
+    try:
+        return target(options)
+    except ConfigurationError:
+        given = options.state_dir
+        folder = given.absolute() if given is not None else state_dir_of(options.config or DEFAULT_FILE)
+        if folder is None or not runs(folder):
+            raise
+        return Target(folder, None)
 
 
 def console(error: bool = False) -> Console:

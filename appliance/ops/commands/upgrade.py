@@ -10,7 +10,7 @@ from appliance.ops.commands.terminal import (
     add_command,
     add_common,
     print_json,
-    target,
+    target_to_ask,
 )
 from appliance.ops.control.client import act
 
@@ -37,7 +37,7 @@ def upgrade(options: argparse.Namespace) -> int:
     on in it. If the new one cannot serve, the old one goes on, and this says why. Settings that a reload cannot
     apply are applied, too.
     """
-    answer = act(target(options).state_dir, "upgrade", _PATIENCE)
+    answer = act(target_to_ask(options).state_dir, "upgrade", _PATIENCE)
     if options.json:
         print_json(answer)
     else:

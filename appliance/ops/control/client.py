@@ -41,6 +41,15 @@ def act(state_dir: Path, command: str, timeout: float = QUICK, /, **arguments: o
     return _exchange(state_dir, "POST", command, arguments, timeout)
 
 
+def runs(state_dir: Path) -> bool:
+    """Whether an appliance listens there that can be asked."""
+    try:
+        unixsocket.connect(state_dir, QUICK).close()
+    except OSError:
+        return False
+    return True
+
+
 class _UnixConnection(HTTPConnection):
     def __init__(self, state_dir: Path, timeout: float) -> None:
         super().__init__("appliance", timeout=timeout)

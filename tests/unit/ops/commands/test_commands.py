@@ -18,6 +18,7 @@ from appliance.ops.deploy.export import COMBINED
 from appliance.ops.imports import caddy as imports_of_caddy
 from appliance.tls.certificate import Certificate
 from tests.support.certificates import make_certificate
+from tests.support.operator import somebody_listens
 from tests.unit.ops.imports import test_acmesh as acmesh
 from tests.unit.ops.imports import test_caddy as caddy
 from tests.unit.ops.imports import test_certbot as certbot
@@ -274,6 +275,42 @@ def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: Said, state: Path, tmp_
     assert main(["doctor", "two.test", "--state-dir", str(state), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"findings": [], "troubles": []}
     assert main(["doctor", "one.test", "--resolver", "x", "--state-dir", str(state)]) == 2
+
+
+def test_a_half_edited_file(monkeypatch: pytest.MonkeyPatch, capsys: Said, state: Path, tmp_path: Path) -> None:
+    """It is none of the business of a service that runs; it counts where none does, and where only it can tell."""
+    file = config(tmp_path, state)
+    Path(file).write_text(Path(file).read_text().replace("upstream", "upsteam"))
+    monkeypatch.setattr(running, "act", answering({"site": SITE}))
+    seen: list[Any] = []
+    monkeypatch.setattr(doctor, "examine", lambda patient: seen.append(patient) or [])
+    names = ["one.test", "www.one.test"]
+    site = {**SITE, "names": names, "saved": True, "alarm": "", "wire": {"problem": ""}, "export": "", "upstreams": []}
+    monkeypatch.setattr(doctor, "ask", answering({"sites": [site]}))
+    monkeypatch.setattr(doctor, "act", answering({"path": "/p", "answer": "a"}))
+    asking = (
+        ["renew", "one.test", "--json"],
+        ["rollback", "one.test", "--json"],
+        ["export", "one.test", "--to", str(tmp_path / "out")],
+        ["doctor", "one.test"],
+    )
+    with somebody_listens(state):
+        for arguments in asking:
+            assert main([*arguments, "--config", file]) == 0, arguments
+        assert seen[-1].names == tuple(names)
+        for arguments in (["forget", "one.test"], ["logs"], ["status", "--config", f"{file}.none"]):
+            assert main([*arguments, *([] if "--config" in arguments else ["--config", file])]) == 2, arguments
+    capsys.readouterr()
+    for arguments in (
+        *asking[2:],
+        ["renew", "one.test"],
+        ["status"],
+        ["maintenance", "on", "one.test"],
+        ["account"],
+        ["upgrade"],
+    ):
+        assert main([*arguments, "--config", file]) == 2, arguments
+        assert "upsteam: is not known here: did you mean upstream?" in capsys.readouterr().err
 
 
 def test_an_interruption_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

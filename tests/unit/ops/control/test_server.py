@@ -18,7 +18,7 @@ from twisted.logger import globalLogPublisher
 from appliance.errors import ApplianceError, ConfigurationError, Mistake, StoreError
 from appliance.ops.boundedrequest import MAX_BODY
 from appliance.ops.control import unixsocket
-from appliance.ops.control.client import CommandFailedError, NotRunningError, act, ask
+from appliance.ops.control.client import CommandFailedError, NotRunningError, act, ask, runs
 from appliance.ops.control.server import MAX_CONNECTIONS, Arguments, Command, ControlService, flag, text
 from tests.support.loop import Loop, loop
 
@@ -194,6 +194,7 @@ def test_after_the_stop_nobody_is_there(served: Served) -> None:
     assert os.listdir(served.folder) == []
     with pytest.raises(NotRunningError, match=f"no appliance is running with state_dir {served.folder}"):
         ask(served.folder, "status")
+    assert not runs(served.folder)
 
 
 def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
@@ -205,6 +206,7 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
         with pytest.raises(NotRunningError):
             ask(tmp_path, "status")
         served = Served(made, tmp_path)
+        assert served.call(lambda: runs(tmp_path))
         assert served.call(lambda: ask(tmp_path, "status")) == {"fine": True}
         served.stop()
         os.close(stale._folder)

@@ -19,6 +19,7 @@ from appliance.ops.commands import reload
 from appliance.ops.commands.cli import main
 from appliance.ops.control.client import CommandFailedError, NotRunningError
 from appliance.ops.service.reloading import Reloading, Source
+from tests.support.operator import somebody_listens
 from tests.support.renewalworld import not_yet, succeeded
 from tests.support.reports import NOW
 
@@ -237,11 +238,15 @@ def test_a_file_with_mistakes_still_leads_to_the_service(
 ) -> None:
     """Which is to hear of them; where none runs, they are printed all the same."""
     file.write_text(file.read_text() + "[[[")
-    asked = answering(monkeypatch, raising(NotRunningError("nobody")))
+    asked = answering(monkeypatch, raising(CommandFailedError("line 4: mistakes", 422)))
     assert main(["reload", "--config", str(file)]) == 2
     assert "is not TOML" in capsys.readouterr().err
-    assert main(["reload", "--config", str(file), "--state-dir", "/elsewhere"]) == 2
-    assert asked == [file.parent / "state", Path("/elsewhere")]
+    for folder, options in ((file.parent / "state", []), (file.parent / "x", ["--state-dir", str(file.parent / "x")])):
+        with somebody_listens(folder):
+            assert main(["reload", "--config", str(file), *options]) == 2
+        assert capsys.readouterr().err == "line 4: mistakes\n"
+        assert asked.pop() == folder
+    assert asked == []
 
 
 @pytest.mark.parametrize(
@@ -263,5 +268,5 @@ def test_the_folder_of_a_broken_file(tmp_path: Path, text: str, folder: str) -> 
 
 
 def test_the_folder_of_no_file(tmp_path: Path) -> None:
-    """The default."""
-    assert state_dir_of(tmp_path / "a.toml") == Path("/var/lib/appliance")
+    """None: whoever mistyped a name does not mean the service in the default folder."""
+    assert state_dir_of(tmp_path / "a.toml") is None
