@@ -7,8 +7,9 @@ that two who ask between two looks are told the same.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice, pairwise
+from operator import sub
 from typing import Any
 
 from attrs import frozen
@@ -22,7 +23,7 @@ WINDOW = 60.0
 KEPT = 48
 """So many differences between looks are kept, for a picture of the last minutes."""
 MOST = 1000
-"""Sites, and addresses, that have figures of their own; `Counts` may have more."""
+"""Sites, and addresses, that have figures of their own; `Counts` may have more, which are in those of all together."""
 
 _WINDOW_LOOKS = round(WINDOW / TICK)
 
@@ -61,15 +62,25 @@ class Traffic:
         self._in_flight = in_flight
         self._connections = connections
         self._looks: deque[_Look] = deque(maxlen=KEPT + 1)
+        self._sites: dict[str, _Figures] = {}
+        """All of them, at the latest look."""
 
     def look(self, now: float) -> None:
         """To be called every ``TICK`` seconds of a monotonic clock, ``now``."""
         before = self._looks[-1] if self._looks else _Look(now, {}, {}, _NOTHING)
-        sites = {name: _site(site, before.sites.get(name)) for name, site in _first(self._counts.sites)}
+        changed: list[tuple[_Figures, _Figures]] = []
+        for name, site in self._counts.sites.items():
+            old = self._sites.get(name, _NOTHING)
+            requests = sum(site.requests.values())
+            if requests != old.requests:  # most sites are silent most of the time
+                self._sites[name] = new = _site(site, requests)
+                changed.append((new, old))
+        sites = dict(islice(self._sites.items(), MOST))
         addresses = {
-            name: _address(times, before.addresses.get(name)) for name, times in _first(self._counts.upstreams)
+            name: _address(times, before.addresses.get(name))
+            for name, times in islice(self._counts.upstreams.items(), MOST)
         }
-        self._looks.append(_Look(now, sites, addresses, _sum(list(sites.values()))))
+        self._looks.append(_Look(now, sites, addresses, _gone_on(before.all, changed)))
 
     def total(self) -> Document:
         """Everything together."""
@@ -127,15 +138,7 @@ def quantile(times: Sequence[int], part: float) -> float | None:
     return BOUNDS[-1]
 
 
-def _first(counted: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield from zip(list(counted)[:MOST], counted.values(), strict=False)
-
-
-def _site(site: SiteCounts, before: _Figures | None) -> _Figures:
-    """What did not change is kept as it is: most sites are silent most of the time."""
-    requests = sum(site.requests.values())
-    if before is not None and before.requests == requests:
-        return before
+def _site(site: SiteCounts, requests: int) -> _Figures:
     errors = sum(count for (_, status), count in site.requests.items() if status >= 500)
     return _Figures(requests, errors, tuple(site.times.counts))
 
@@ -145,9 +148,13 @@ def _address(times: Histogram, before: _Figures | None) -> _Figures:
     return before if before is not None and before.requests == requests else _Figures(requests, 0, tuple(times.counts))
 
 
-def _sum(figures: Sequence[_Figures]) -> _Figures:
-    times = tuple(map(sum, zip(_NOTHING.times, *(each.times for each in figures), strict=True)))
-    return _Figures(sum(each.requests for each in figures), sum(each.errors for each in figures), times)
+def _gone_on(total: _Figures, changed: Sequence[tuple[_Figures, _Figures]]) -> _Figures:
+    """The total, gone on by as much as these have since: what they are, and what they were."""
+    requests = sum(new.requests - old.requests for new, old in changed)
+    errors = sum(new.errors - old.errors for new, old in changed)
+    new_times = map(sum, zip(total.times, *(new.times for new, _ in changed), strict=True))
+    old_times = map(sum, zip(_NOTHING.times, *(old.times for _, old in changed), strict=True))
+    return _Figures(total.requests + requests, total.errors + errors, tuple(map(sub, new_times, old_times)))
 
 
 def _rate(count: int, seconds: float) -> float:

@@ -73,6 +73,23 @@ def test_memory_is_bounded() -> None:
     assert len(watch.total()["rates"]) == KEPT
 
 
+def test_all_sites_are_in_the_total() -> None:
+    """Also those that have no figures of their own, whenever they were asked for."""
+    counts = Counts(traffic.MOST * 2)
+    watch = watched(counts)
+    names = [f"{number}.example" for number in range(traffic.MOST + 5)]
+    counts.requests(observed([ended(name, upstream="") for name in names]))
+    watch.look(0.0)
+    counts.requests(observed([ended(names[0], 502, upstream=""), ended(names[-1], 502, 9.0, upstream="")]))
+    watch.look(TICK)
+    assert (watch.site(names[-1]), watch.site(names[0]) is None) == (None, False)
+    total = watch.total()
+    assert (total["requests"], total["errors"]) == (traffic.MOST + 7, 2)
+    assert total["rates"] == [2 / TICK]
+    assert sum(watch._looks[-1].all.times) == traffic.MOST + 7
+    assert 5.0 < total["p95"] <= BOUNDS[-1]
+
+
 def test_quantiles() -> None:
     """Between the bounds; the last one where there is no end to it."""
     counts = [0] * (len(BOUNDS) + 1)
