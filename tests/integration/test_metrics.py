@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.appliance import Appliance
 from tests.support.applications import uvicorn
 from tests.support.certificates import make_certificate, shared_authority
-from tests.support.processes import free_port
+from tests.support.processes import Program, free_port
 
 UNREACHABLE = "https://127.0.0.1:1/directory"
 
@@ -117,6 +117,22 @@ def _anything() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def test_nobody_has_done_anything_yet(appliance: Appliance) -> None:
+    """The look at its own certificate after the start is no client's failure."""
+    port = free_port()
+    appliance.configure(
+        [(["one.test"], "http://127.0.0.1:9")],
+        UNREACHABLE,
+        more=f'[metrics]\nlisten = "tcp:{port}:interface=127.0.0.1"\n',
+    )
+    Program.start(appliance)  # without the connections that tell whether it listens
+    appliance.wait_for(lambda: "one.test: a handshake (127.0.0.1 port" in appliance.output(), 20, "the look")
+    found = samples(fetch(port))
+    assert value(found, "tls_handshakes_total", version="TLSv1.3") == 1
+    assert {key: n for key, n in found.items() if key[0].endswith("tls_handshake_failures_total")} == {}
+    assert value(found, "connections", listener="https") == 0
 
 
 def test_only_where_it_belongs(appliance: Appliance, tmp_path: Path) -> None:

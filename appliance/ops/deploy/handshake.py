@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from cryptography import x509
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -19,6 +19,8 @@ from appliance.tls.snimap import SniMap
 
 TIMEOUT = 10.0
 """Seconds for connecting, and again for the handshake."""
+PARTING = 2.0
+"""Seconds that the listener may take to close, too, once it was seen."""
 _MOVES = 20
 """Flights of a handshake in memory; TLS has a handful."""
 _RECORD = 64 * 1024
@@ -32,7 +34,10 @@ async def over_socket(reactor: Any, host: str, port: int, server_name: str) -> x
     kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
     endpoint = wrapClientTLS(_LookingTls(server_name), kind(reactor, host, port, timeout=int(TIMEOUT)))
     look = cast(_Look, await endpoint.connect(Factory.forProtocol(_Look)))
-    return await look.seen.addTimeout(TIMEOUT, reactor)
+    leaf = await look.seen.addTimeout(TIMEOUT, reactor)
+    with contextlib.suppress(TimeoutError):
+        await look.gone.addTimeout(PARTING, reactor)
+    return leaf
 
 
 def in_memory(sni_map: SniMap, server_name: str) -> x509.Certificate:
@@ -88,22 +93,24 @@ class _LookingTls:
 
 @implementer(IHandshakeListener)
 class _Look(Protocol):
-    """One handshake; ``seen`` fires with the certificate, or fails as the handshake did."""
+    """One handshake; ``seen`` fires with the certificate, or fails as the handshake did; ``gone`` at the very end."""
 
     def __init__(self) -> None:
         self.seen: Deferred[x509.Certificate] = Deferred(lambda _: self._abort())
+        self.gone: Deferred[None] = Deferred(lambda _: self._abort())
 
     def handshakeCompleted(self) -> None:
         transport = cast(Any, self.transport)
         leaf = transport.getHandle().get_peer_certificate(as_cryptography=True)
-        seen = self.seen
-        transport.abortConnection()
-        if not seen.called:
-            seen.callback(leaf)
+        transport.loseConnection()  # an abort would take our Finished back: a failed handshake, in the listener's eyes
+        if not self.seen.called:
+            self.seen.callback(leaf)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self.seen.called:
             self.seen.errback(reason)
+        if not self.gone.called:
+            self.gone.callback(None)
 
     def _abort(self) -> None:
         cast(Any, self.transport).abortConnection()

@@ -11,8 +11,12 @@ import pytest
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, execute, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.process import reapAllProcesses
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from appliance.config import Site
 from appliance.config.alarm import Export
@@ -86,9 +90,9 @@ class Installing:
         self.deployed.append(f"{certificate.serial:x}")
         return ""
 
-    def listen(self, served: SniMap) -> None:
+    def listen(self, served: SniMap, protocol: type[Protocol] = Protocol) -> None:
         listening: Any = TlsListening(self.loop.reactor, served)
-        self.ports.append(listening.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1"))
+        self.ports.append(listening.listenTCP(0, Factory.forProtocol(protocol), interface="127.0.0.1"))
 
     def install(self, certificate: Certificate = ONE, names: tuple[str, ...] = ("one.test",)) -> Any:
         before = len(self.deployed)
@@ -115,6 +119,43 @@ def test_the_wire_shows_what_was_put_into_service(installing: Installing) -> Non
     assert known.way.startswith("127.0.0.1 port ")
     assert known.checked == NOW
     assert installing.deployed == [known.served]
+
+
+def test_the_listener_sees_a_client_that_leaves_in_good_order(installing: Installing) -> None:
+    """Its handshake is whole, so that nobody's failure is counted."""
+    saw: list[object] = []
+
+    @implementer(IHandshakeListener)
+    class Listener(Protocol):
+        def handshakeCompleted(self) -> None:
+            saw.append("handshake")
+
+        def connectionLost(self, reason: Failure = connectionDone) -> None:
+            saw.append(reason.type)
+
+    installing.listen(installing.map, Listener)
+    assert installing.install().problem == ""
+    assert saw == ["handshake", ConnectionDone]
+
+
+def test_a_listener_that_does_not_close(installing: Installing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it showed counts; it is left without its consent."""
+    monkeypatch.setattr(handshake, "PARTING", 0.05)
+    saw: list[object] = []
+
+    @implementer(IHandshakeListener)
+    class Listener(Protocol):
+        def handshakeCompleted(self) -> None:
+            self.transport.pauseProducing()  # type: ignore[union-attr]
+            installing.loop.reactor.callLater(0.2, self.transport.resumeProducing)  # type: ignore[union-attr]
+
+        def connectionLost(self, reason: Failure = connectionDone) -> None:
+            saw.append(reason.type)
+
+    installing.listen(installing.map, Listener)
+    known = installing.install()
+    assert (known.problem, known.served, saw) == ("", f"{ONE.serial:x}", [])
+    installing.loop.until(lambda: saw)
 
 
 def test_without_a_port_of_its_own_the_map_is_asked(installing: Installing) -> None:
