@@ -28,7 +28,8 @@ def certificate(folder: Path, name: str, conf: str | None) -> None:
 
 
 def test_certificates_accounts_and_hints(tmp_path: Path) -> None:
-    """ECC ones too; reload commands are decoded and never run."""
+    """ECC ones too; reload commands are decoded and never run; folders of its own programs are left alone."""
+    (tmp_path / "dnsapi").mkdir()
     reload = base64.b64encode(b"systemctl reload nginx").decode()
     conf = f"Le_Webroot='dns_cf'\nLe_ReloadCmd='__ACME_BASE64__START_{reload}__ACME_BASE64__END_'\n"
     certificate(tmp_path, "one.test_ecc", conf)
