@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -78,6 +78,8 @@ class Situation:
     """Not before then, unless it is due: thousands of sites do not ask all at once."""
     demanded: str = ""
     """Why a new certificate is wanted although none is due: an operator's reason; empty if it is not."""
+    authorities: Mapping[str, str] = field(factory=dict)
+    """The site's CAs: the host of each one's directory, empty if that is not known, by name."""
     gathered: datetime | None = None
     """After a jump of the wall clock: no renewal before then, so that not all sites that missed theirs go together."""
 
@@ -195,12 +197,23 @@ def _due(certificate: Certificate | None, situation: Situation, now: datetime) -
         return now, f"the certificate does not cover {', '.join(uncovered)}"
     if certificate.not_after <= now:
         return now, f"the certificate expired at {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC"
+    if certificate is situation.serving and _is_foreign(situation):
+        name = situation.state.host or situation.state.authority
+        return now, f"the certificate is from {name}, which is no longer configured for this site"
     due, reason = _scheduled(certificate, situation, now)
     lost = still_lost(situation.state.losses, situation.names, certificate)
     again = min(lost, key=lambda loss: loss.next_attempt, default=None)
     if again is not None and again.next_attempt < due:
         return again.next_attempt, f"{again.name}, which could not be validated, is tried again"
     return due, reason
+
+
+def _is_foreign(situation: Situation) -> bool:
+    """Whether the certificate in service is known to be from none of the site's CAs: from a staging CA, as a rule."""
+    state, authorities = situation.state, situation.authorities
+    if not state.authority or not authorities:
+        return False
+    return not any(state.is_from(name, host) for name, host in authorities.items())
 
 
 def _scheduled(certificate: Certificate, situation: Situation, now: datetime) -> tuple[datetime, str]:

@@ -32,6 +32,10 @@ class Issuing(Protocol):
         """What the CA is called."""
 
     @property
+    def host(self) -> str:
+        """The host of its directory, which stays when it is called something else."""
+
+    @property
     def limits(self) -> Limits:
         """What may be used of it."""
 

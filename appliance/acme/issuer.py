@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -57,6 +58,8 @@ class Issuer:
         """
         self.name = acme.label
         """What the configuration calls the CA."""
+        self.host = urlsplit(acme.directory).hostname or ""
+        """Its directory's."""
         self.limits = limits_of(acme.directory)
         """What may be used of it."""
         self._terms = Terms(self.name, acme.profile, acme.preferred_chain)

@@ -41,6 +41,8 @@ class Plan:
     """See ``CertificateRequest``."""
     unfinished: Unfinished | None = None
     """The order to go on with; None for a new one."""
+    host: str = ""
+    """That of the CA's directory."""
 
 
 def plan_order(situation: Situation, authorities: Sequence[str], now: datetime) -> Plan:
@@ -50,12 +52,13 @@ def plan_order(situation: Situation, authorities: Sequence[str], now: datetime) 
     authority = choose_authority(authorities, state.authorities, _dates(situation.serving, names, now), now)
     replaces = None
     known = suggestion_for(certificate, state) is not None
-    if certificate is not None and known and state.authority in ("", authority):
+    host = situation.authorities.get(authority, "")
+    if certificate is not None and known and (not state.authority or state.is_from(authority, host)):
         replaces = certificate_id(certificate.leaf)
     unfinished = state.unfinished
     if unfinished is None or not _goes_on(unfinished, authority, names, now):
         unfinished = None
-    return Plan(authority, names, replaces, unfinished)
+    return Plan(authority, names, replaces, unfinished, host)
 
 
 def after_failure(

@@ -171,7 +171,7 @@ class SiteRenewal:
             )
         self._certificates.install()
         until = min(now + ROLLBACK_REST, previous.not_after - (previous.not_after - previous.not_before) / 10)
-        self._state = evolve(self._state, names=self.site.names, inquiry=None, last_attempt=now)
+        self._state = evolve(self._state, names=self.site.names, inquiry=None, last_attempt=now, authority="", host="")
         self._state = self._state.hold(until, _WENT_BACK, now)
         await self._save_state()
         self._wake()
@@ -187,6 +187,11 @@ class SiteRenewal:
     def _authorities(self) -> list[str]:
         """The CAs, by name, in order of preference."""
         return list(self.site.issuer or self._env.issuers)
+
+    def _hosts(self) -> dict[str, str]:
+        """The hosts of their directories; none while a reload has replaced the CAs, and has yet to replace the site."""
+        issuers, names = self._env.issuers, self._authorities
+        return {name: issuers[name].host for name in names} if issuers.keys() >= set(names) else {}
 
     def _is_running(self) -> bool:
         return not self._stopped and self._env.is_running()
@@ -204,6 +209,7 @@ class SiteRenewal:
             asks=True,
             ask_from=self._ask_from,
             demanded=self._demanded,
+            authorities=self._hosts(),
             gathered=self._gathered,
         )
 
@@ -211,7 +217,9 @@ class SiteRenewal:
         return decide(self._situation(), now)
 
     def _is_fresh(self, certificate: Certificate) -> bool:
-        return decide(Situation(self.site.names, serving=certificate), self._env.now()).step is Step.WAIT
+        state = RenewalState(authority=self._state.authority, host=self._state.host)
+        situation = Situation(self.site.names, state, serving=certificate, authorities=self._hosts())
+        return decide(situation, self._env.now()).step is Step.WAIT
 
     async def _run(self) -> None:
         unexplained = self._certificates.stored is None
@@ -409,7 +417,7 @@ class SiteRenewal:
         now = self._env.now()
         losses = still_lost(self._state.losses, self.site.names, certificate)
         attempt = Attempt(self._state.last_attempt or now, plan.names, plan.authority, "")
-        self._state = self._state.remember(attempt).succeed(now, plan.authority, losses)
+        self._state = self._state.remember(attempt).succeed(now, plan.authority, losses, plan.host)
         self._progress.tell(f"done: {certificate.serial:x} is in service")
         if self._pointing is not None:
             self._pointing.succeeded(entirely=not losses)

@@ -66,6 +66,8 @@ class RenewalState:
     """An attempt is under way, or was when the process was killed."""
     authority: str = ""
     """Which CA the newest certificate is from; empty if that is not known."""
+    host: str = ""
+    """The host of that CA's directory; empty if it is not known."""
     authorities: dict[str, AuthorityRecord] = field(factory=dict)
     """How each CA has failed since the last success."""
     losses: tuple[Loss, ...] = ()
@@ -96,13 +98,16 @@ class RenewalState:
         """The attempt brought no certificate."""
         return evolve(self, problem=problem, next_attempt=next_attempt, retry_after=retry_after, running=False)
 
-    def succeed(self, now: datetime, authority: str = "", losses: tuple[Loss, ...] = ()) -> RenewalState:
+    def succeed(
+        self, now: datetime, authority: str = "", losses: tuple[Loss, ...] = (), host: str = ""
+    ) -> RenewalState:
         """The attempt brought a certificate: all else is forgotten, but for the names that are not in it."""
         return RenewalState(
             names=self.names,
             last_attempt=self.last_attempt,
             last_success=now,
             authority=authority,
+            host=host,
             losses=losses,
             problem=self.problem if losses else "",
             document=self.document if losses else None,
@@ -155,6 +160,12 @@ class RenewalState:
         )
         held = self.retry_after or self.waiting
         return evolve(self, losses=losses, next_attempt=self.next_attempt if held else None)
+
+    def is_from(self, authority: str, host: str) -> bool:
+        """Whether the newest certificate is from this CA, which may have been called something else then."""
+        if self.host and host:
+            return self.host == host
+        return self.authority in (authority, host)
 
     def inquiry_of(self, certificate: Certificate | None) -> Inquiry | None:
         """What is known from asking about this certificate, if it was asked about."""

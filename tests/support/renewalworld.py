@@ -52,6 +52,8 @@ class World:
     clock: Clock = field(factory=Clock)
     name: str = "ca"
     """What the CA is called."""
+    host: str = ""
+    """Of its directory."""
     limits: Limits = UNLIMITED
     """What it may be used for."""
     jump: float = 0.0

@@ -56,6 +56,42 @@ def test_fresh_one_waits() -> None:
     check(Situation(NAMES, stored=FRESH, serving=FRESH), Step.WAIT, NOW + 50 * DAY, "a third")
 
 
+def test_from_a_ca_that_is_no_longer_configured() -> None:
+    """Now, unless it has failed lately; the host of its directory tells which one it is."""
+    state = RenewalState(authority="ca", host="staging.test")
+    situation = Situation(NAMES, state, serving=FRESH, stored=FRESH, authorities={"ca": "ca.test"})
+    check(situation, Step.RENEW, reason="is from staging.test, which is no longer configured for this site")
+    named = evolve(situation, state=evolve(state, authority="staging", host=""))
+    check(named, Step.RENEW, reason="is from staging, which")
+    failed = evolve(situation, state=evolve(FAILED, authority="ca", host="staging.test"))
+    check(failed, Step.WAIT, NOW + HOUR, "is from staging.test, which")
+
+
+def test_from_a_ca_that_is_configured() -> None:
+    """As usual: the first one, a fallback, one called something else by now, and one that nobody knows."""
+    situation = Situation(NAMES, serving=FRESH, authorities={"ca": "ca.test", "second": "second.test"})
+    for state in (
+        RenewalState(authority="ca", host="ca.test"),
+        RenewalState(authority="second"),
+        RenewalState(authority="before", host="second.test"),
+        RenewalState(authority="ca.test"),
+        RenewalState(),
+    ):
+        check(evolve(situation, state=state), Step.WAIT, NOW + 50 * DAY, "a third")
+
+
+def test_from_a_ca_that_is_no_longer_configured_but_replaced() -> None:
+    """What is known of the old one says nothing about the new one, which only has to be written."""
+    state = RenewalState(authority="staging")
+    later = NOW + HOUR
+    check(
+        Situation(NAMES, state, serving=OLD, stored=OLD, unsaved=FRESH, store_again=later, authorities={"ca": ""}),
+        Step.WAIT,
+        later,
+        "could not be saved",
+    )
+
+
 def test_short_one_waits() -> None:
     """Until half of its life is left."""
     short = certificate(begun=1, left=5)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from attrs import evolve
@@ -184,6 +185,11 @@ def test_renewal_information_fails(shop: Shop) -> None:
     shop.ca.outage = Outage.ERROR
     with pytest.raises(AcmeProblemError):
         shop.wait(shop.issuer.renewal_info(certificate))
+
+
+def test_which_ca(shop: Shop) -> None:
+    """What the configuration calls it, and the host of its directory."""
+    assert (shop.issuer.name, shop.issuer.host) == ("shop", urlsplit(shop.ca.base_url).hostname)
 
 
 def test_replacing(shop: Shop) -> None:

@@ -86,6 +86,19 @@ def test_replacing() -> None:
         assert plan_order(Situation(NAMES, other, serving=old), CAS, NOW).replaces is None
 
 
+def test_replacing_by_host() -> None:
+    """The same CA by another name knows it; another CA that has taken over the name does not."""
+    old = Certificate(certificate().key, World().issue("a.test", "b.test"))
+    inquiry = Inquiry(f"{old.serial:x}", NOW, Suggestion(NOW, NOW, NOW, NOW))
+
+    def planned(name: str, host: str) -> Plan:
+        state = RenewalState(authority=name, host=host, inquiry=inquiry)
+        return plan_order(Situation(NAMES, state, serving=old, authorities={"first": "first.test"}), CAS, NOW)
+
+    assert planned("renamed", "first.test") == Plan("first", NAMES, certificate_id(old.leaf), host="first.test")
+    assert planned("first", "staging.test").replaces is None
+
+
 # Failing
 
 

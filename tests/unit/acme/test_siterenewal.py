@@ -20,6 +20,7 @@ from appliance.acme.ari import RenewalInfo
 from appliance.acme.budget import LETS_ENCRYPT, UNLIMITED, Limits
 from appliance.acme.decision import Step
 from appliance.acme.request import CertificateRequest, Unfinished
+from appliance.acme.state import StateFolder
 from appliance.ca.policy import TEST_SUFFIXES
 from appliance.config import Site
 from appliance.errors import (
@@ -78,6 +79,7 @@ class OtherCa:
 
     world: World
     name: str
+    host: str = ""
     limits: Limits = UNLIMITED
     answer: Any = None
     requests: list[CertificateRequest] = field(factory=list)
@@ -418,6 +420,115 @@ def test_site_of_one_ca(world: World) -> None:
     assert (other.requests[0].profile, other.requests[0].key_type) == ("short", "p384")
 
 
+STAGING, PRODUCTION = "acme-staging.test", "acme.test"
+
+
+def tried_at_staging(world: World, **options: Any) -> Certificate:
+    """The certificate from there; then the service is stopped, and the CA is another one."""
+    world.name = world.host = STAGING
+    service = world.start("a.example", **options)
+    assert only(service).state.host == STAGING
+    succeeded(service.stopService())
+    world.name = world.host = PRODUCTION
+    return world.served["a.example"]
+
+
+def test_from_staging_to_production(world: World) -> None:
+    """A certificate that nobody trusts is replaced at once, and served until then; not again after restarts."""
+    staged = tried_at_staging(world)
+    orders: list[Deferred[Any]] = []
+
+    def answer(names: Sequence[str]) -> Deferred[Any]:
+        orders.append(Deferred())
+        return orders[-1]
+
+    world.answers["a.example"] = answer
+    service = world.start("a.example")
+    assert len(orders) == 1
+    assert world.served["a.example"].serial == staged.serial
+    assert logged(world, f"is from {STAGING}, which is no longer configured for this site")
+    orders[0].callback(world.certificate("a.example"))
+    assert world.served["a.example"].serial != staged.serial
+    succeeded(service.stopService())
+    world.start("a.example")
+    world.pass_time(50 * DAY)
+    assert len(orders) == 1
+
+
+def test_from_staging_to_production_by_a_reload(world: World, tmp_path: Path) -> None:
+    """Even if both are called the same."""
+    world.host = STAGING
+    service = world.start("a.example")
+    service.replace_authorities([other := World(tmp_path, clock=world.clock, host=PRODUCTION)], None, "p256", 8)
+    assert len(other.orders) == 1
+    world.pass_time(50 * DAY)
+    assert (len(world.orders), len(other.orders)) == (1, 1)
+
+
+def test_from_staging_to_production_for_a_site_of_some_cas(world: World) -> None:
+    """A reload replaces the CAs first: in between, a site may name one that is gone, and nothing follows from that."""
+    world.host = STAGING
+    sites = [Site(("a.example",), (), issuer=("ca", "other"))]
+    service = world.start(sites=sites, issuers=[world, other := OtherCa(world, "other", host="other.test")])
+    service.replace_authorities([other], None, "p256", 8)
+    assert other.requests == []
+    assert not logged(world, "unexpected error")
+    done(service.replace_sites([evolve(sites[0], issuer=("other",))], ()))
+    assert len(other.requests) == 1
+
+
+def test_from_staging_to_a_production_that_fails(world: World) -> None:
+    """The usual waits; what is there is served."""
+    staged = tried_at_staging(world)
+    world.answers["a.example"] = raising(OrderError("no", {"a.example": DNS}))
+    service = world.start("a.example")
+    world.pass_time(2 * DAY)
+    assert len(world.orders) == 1 + 5
+    assert world.served["a.example"].serial == staged.serial
+    assert STAGING in only(service).next_step.reason
+
+
+def test_killed_on_the_way_from_staging_to_production(world: World) -> None:
+    """An order that was under way is not taken for one that has brought what is there."""
+    staged = tried_at_staging(world)
+    folder = StateFolder(world.folder / "renewal")
+    unfinished = Unfinished(PRODUCTION, ("a.example",), "key", world.now(), url="https://ca.example/order/1")
+    began = world.state("a.example").begin(("a.example",), world.now(), world.now() + timedelta(hours=1))
+    folder.save("a.example", evolve(began, unfinished=unfinished))
+    world.start("a.example")
+    assert world.resumed == [unfinished]
+    assert world.served["a.example"].serial != staged.serial
+
+
+def test_a_ca_that_is_called_something_else(world: World) -> None:
+    """It is the same one, as its directory's host tells."""
+    tried_at_staging(world)
+    world.host = STAGING
+    world.start("a.example")
+    world.pass_time(50 * DAY)
+    assert len(world.orders) == 1
+
+
+def test_an_imported_certificate_stays(world: World) -> None:
+    """Nobody knows which CA it is from."""
+    world.put("a.example", world.certificate("a.example"))
+    world.start("a.example")
+    world.pass_time(50 * DAY)
+    assert world.orders == []
+
+
+def test_the_certificate_of_a_fallback_stays(world: World) -> None:
+    """Until it is due, after restarts too."""
+    world.answers["a.example"] = raising(DOWN)
+    other = OtherCa(world, "other", host="other.test")
+    for _ in range(2):
+        service = world.start("a.example", issuers=[world, other])
+        world.pass_time(20 * DAY)
+        assert only(service).state.host == "other.test"
+        succeeded(service.stopService())
+    assert len(other.requests) == 1
+
+
 def test_rehearsal(world: World) -> None:
     """Before the first certificate, once: what fails there never reaches the CA that counts."""
     rehearsal = OtherCa(world, "staging", answer=OrderError("a.example: NXDOMAIN", {"a.example": DNS}))
@@ -736,6 +847,7 @@ def test_rollback(world: World) -> None:
     world.pass_time(61 * DAY)
     second = world.served["a.example"]
     report = done(service.rollback("a.example"))
+    assert (report.state.authority, report.state.host) == ("", ""), "nobody has written down which CA it is from"
     assert world.stored("a.example").leaf == world.served["a.example"].leaf == first.leaf
     assert "an operator went back to the previous certificate; not before then" in report.next_step.reason
     world.pass_time(0.9 * DAY)

@@ -145,6 +145,18 @@ def test_success_with_losses() -> None:
     assert FAILED.succeed(NOW).problem == ""
 
 
+def test_which_ca_it_is_from() -> None:
+    """The host of its directory tells; its name, which is a host by default, in older records."""
+    state = FAILED.succeed(NOW, "ca", host="acme.test")
+    assert state.is_from("another name", "acme.test")
+    assert not state.is_from("ca", "other.test")
+    assert state.is_from("ca", "")
+    older = evolve(state, host="")
+    assert older.is_from("ca", "other.test")
+    assert evolve(older, authority="acme.test").is_from("ca", "acme.test")
+    assert not older.is_from("another name", "acme.test")
+
+
 def test_inquiries_are_about_one_certificate() -> None:
     """What was said about another one does not count."""
     certificate = make_certificate(["a.example"])
