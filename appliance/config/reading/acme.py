@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 from appliance.acme import keys
@@ -27,10 +28,13 @@ def _issuer(**given: Any) -> dict[str, Any]:
     return given
 
 
-def _acme(place: Place, issuer: tuple[dict[str, Any], ...] = (), directory: str | None = None, **given: Any) -> Acme:
-    """Hand the table's own keys down to the issuers as defaults."""
-    if issuer and directory is not None:
+def _check(place: Place, found: Mapping[str, Any], others: Set[str]) -> None:
+    if "directory" in found and ("issuer" in found or "issuer" in others):
         place.at("directory").note("is for a single CA, and there are [[acme.issuer]] tables: move it into one of them")
+
+
+def _acme(issuer: tuple[dict[str, Any], ...] = (), directory: str | None = None, **given: Any) -> Acme:
+    """Hand the table's own keys down to the issuers as defaults."""
     defaults: dict[str, Any] = {key: given[key] for key in ("email", "agree_tos", "ca_file") if key in given}
     issuers = tuple(CertificateAuthority(**(defaults | each)) for each in issuer)
     return Acme(directory=directory or LETS_ENCRYPT, issuer=issuers, **given)
@@ -82,5 +86,5 @@ ACME = Table(
     },
     _acme,
     required={"agree_tos": f"set it to true; {WHY_AGREE}"},
-    at_place=True,
+    check=_check,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from attrs import evolve
 
 from appliance.config import Backend, HealthCheck, PassiveCheck, UpstreamAddress
 from appliance.config.reading import values
-from appliance.config.reading.schema import Many, Place, Reader, Refused, Table, unique
+from appliance.config.reading.schema import Many, Place, Reader, Table, unique
 
 WEIGHTED = Table(
     {"url": values.upstream, "weight": values.whole(1, 1000)},
@@ -53,11 +53,6 @@ BACKEND: dict[str, Reader[Any]] = {
 }
 
 
-def backend(upstream: Iterable[UpstreamAddress], upstream_ca_file: Path | None = None, **others: Any) -> Backend:
-    """From the keys of `BACKEND`, for these addresses."""
-    backend = Backend(ca_file=upstream_ca_file, **others)
-    if backend.send_proxy and (backend.http2 or any(address.http2 for address in upstream)):
-        raise Refused(
-            "has send_proxy, about one client, and HTTP/2, where many share a connection: leave one of them out"
-        )
-    return backend
+def backend(upstream_ca_file: Path | None = None, **others: Any) -> Backend:
+    """From the keys of `BACKEND`."""
+    return Backend(ca_file=upstream_ca_file, **others)

@@ -7,7 +7,7 @@ Readers are put together from smaller ones: :class:`Table`, :class:`Many`, :clas
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -43,6 +43,8 @@ class Document:
     options: Mapping[KeyPath, str] = field(factory=dict)
     """The command-line option behind a value that did not come from the file."""
     mistakes: list[Mistake] = field(factory=list)
+    later: list[Callable[..., None]] = field(factory=list)
+    """What tables want compared with others: called by the outermost one, which has them."""
     _seen: dict[object, Place] = field(factory=dict)
 
     def note(self, path: KeyPath, message: str) -> None:
@@ -90,12 +92,16 @@ class Place:
             return ()
 
 
+Check = Callable[[Place, Mapping[str, Any], Set[str]], None]
+"""Compares the keys of a table that could be read, by name, and notes mistakes. Last come the names of the others."""
+
+
 @frozen
 class Table(Generic[T]):
     """Reads a table into what ``build`` makes of it, called with the keys by name.
 
     Keys that are left out take the defaults of ``build``. With ``at_place`` it gets the place before them, so that it
-    can check values against each other, and note mistakes or raise :class:`Refused`.
+    can note mistakes or raise :class:`Refused` where only what it makes tells.
     """
 
     keys: Mapping[str, Reader[Any]]
@@ -107,6 +113,8 @@ class Table(Generic[T]):
     """For required keys: others that may stand in their place."""
     only_with: Mapping[str, str] = field(factory=dict)
     """For required keys: another one that they are for; without that they may be left out."""
+    check: Check | None = None
+    """Called whatever is wrong with other keys, so that what is wrong between those that are right is told at once."""
 
     def __call__(self, value: object, place: Place) -> T:
         """Read every key; ``build`` is only called when nothing is wrong in this table or below it."""
@@ -120,6 +128,8 @@ class Table(Generic[T]):
             if key in self.keys:
                 results.update((key, result) for result in place.at(key).read(self.keys[key], given))
         self._check_keys(value, place)
+        if self.check is not None:
+            self.check(place, results, value.keys() - results.keys())
         if len(place.document.mistakes) > before:
             raise Refused
         return self.build(place, **results) if self.at_place else self.build(**results)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Set
 from functools import partial
 from typing import Any, Literal
 
-from appliance.config import Route, Site
+from appliance.config import Route
 from appliance.config.reading import values
-from appliance.config.reading.backend import backend
+from appliance.config.reading.backend import BACKEND, backend
 from appliance.config.reading.files import ROOT
-from appliance.config.reading.schema import Either, KeyPath, Many, Place, Reader, Refused, Table, shown
+from appliance.config.reading.schema import Either, Many, Place, Reader, Refused, Table, shown
 from appliance.config.site import BasicAuth, HeaderEdits, Hsts, Lines, RateLimit, Redirect, Respond, Rules
 from appliance.http.headers import REQUEST_NOT_FORWARDED, RESPONSE_NOT_FORWARDED
 from appliance.passwords import PasswordHashError, check_hash
@@ -83,22 +83,22 @@ def _lines(own: frozenset[bytes], value: object, place: Place) -> Lines:
     return tuple(found)
 
 
-def _edits(place: Place, set: Lines = (), add: Lines = (), remove: tuple[str, ...] = ()) -> HeaderEdits:
-    """Refuse what would not do what it seems to."""
-    kinds = {"set": [name for name, _ in set], "add": [name for name, _ in add], "remove": list(remove)}
+def _check_edits(place: Place, found: Mapping[str, Any], others: Set[str]) -> None:
+    """Note what would not do what it seems to."""
+    kinds: dict[str, list[str]] = {kind: [name for name, _ in found.get(kind, ())] for kind in ("set", "add")}
+    kinds["remove"] = [*found.get("remove", ())]
     seen: dict[str, str] = {}
     for kind, names in kinds.items():
         for name in dict.fromkeys(map(str.lower, names)):
             if name in seen:
                 place.at(kind).note(f"has {name}, which is in {seen[name]} already: leave one of them out")
             seen.setdefault(name, kind)
-    return HeaderEdits(set, add, remove)
 
 
 def _header_edits(own: frozenset[bytes]) -> Table[HeaderEdits]:
     lines: Reader[Lines] = partial(_lines, own)
     names: Reader[str] = partial(_field_name, own)
-    return Table({"set": lines, "add": lines, "remove": Many(names, or_one=True)}, _edits, at_place=True)
+    return Table({"set": lines, "add": lines, "remove": Many(names, or_one=True)}, HeaderEdits, check=_check_edits)
 
 
 def _on(value: object, place: Place) -> Hsts:
@@ -252,16 +252,26 @@ ANSWERED_BY = ("upstream", *ANSWERS)
 """Keys of which a route has exactly one, and a site at most one."""
 
 
-def answered(place: Place, path: str, given: dict[str, Any], strip_prefix: bool, rules: Rules) -> Route:
-    """A route from the keys that say what answers it, of which there must be one, and what these need."""
+def check_answers(place: Place, found: Mapping[str, Any], others: Set[str]) -> None:
+    """Note answers beside the first one, of which a route has exactly one, and keys that are for another answer."""
+    answers = [key for key in ANSWERED_BY if key in found or key in others]
+    for key in found.keys() & {*answers[1:]}:
+        place.at(key).note(f"is a second answer to the same requests beside {answers[0]}: leave one of them out")
+    if answers and answers[0] != "upstream":
+        for key in found.keys() & BACKEND.keys():
+            place.at(key).note(f"is about an upstream, and what answers here is {answers[0]}: leave it out")
+    elif (
+        answers
+        and found.get("send_proxy")
+        and (found.get("http2") or any(each.http2 for each in found.get("upstream", ())))
+    ):
+        place.note("has send_proxy, about one client, and HTTP/2, where many share a connection: leave one of them out")
+
+
+def answered(path: str, given: dict[str, Any], strip_prefix: bool, rules: Rules) -> Route:
+    """A route from the keys that say what answers it, and what these need."""
     answers = {key: given.pop(key) for key in ANSWERED_BY if key in given}
-    first, *others = answers
-    for other in others:
-        place.at(other).note(f"is a second answer to the same requests beside {first}: leave one of them out")
-    for key in given if first != "upstream" else ():
-        place.at(key).note(f"is about an upstream, and what answers here is {first}: leave it out")
-    upstreams = answers.pop("upstream", ())
-    return Route(path, upstreams, strip_prefix, backend(upstreams, **given), rules=rules, **answers)
+    return Route(path, answers.pop("upstream", ()), strip_prefix, backend(**given), rules=rules, **answers)
 
 
 def check_names(place: Place, names: tuple[str, ...], redirect_to: str | None) -> None:
@@ -272,19 +282,6 @@ def check_names(place: Place, names: tuple[str, ...], redirect_to: str | None) -
         place.at("redirect_to").note("has nothing to redirect: put the other names into names, for the certificate too")
 
 
-def edits_hsts(rules: Rules) -> bool:
+def edits_hsts(edits: HeaderEdits | None) -> bool:
     """Whether these are about the field that ``hsts`` sets."""
-    return rules.response_headers is not None and "strict-transport-security" in rules.response_headers.names
-
-
-def twice(sites: tuple[Site, ...], request_id_header: str | None) -> Iterator[KeyPath]:
-    """Edits of the field that tells applications a request's id."""
-    for number, site in enumerate(sites):
-        places = [
-            (site.rules, ("site", number)),
-            *((route.rules, ("site", number, "route", position)) for position, route in enumerate(site.routes)),
-        ]
-        for rules, path in places:
-            edits = rules.request_headers
-            if edits is not None and request_id_header is not None and request_id_header.lower() in edits.names:
-                yield (*path, "request_headers")
+    return edits is not None and "strict-transport-security" in edits.names
