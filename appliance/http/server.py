@@ -247,10 +247,10 @@ class ServerConnection:
     def resumeProducing(self) -> None:
         """See IPushProducer: the socket has taken all."""
         self._paused = False
-        if self._state == _IDLE:
+        if self._state == _IDLE:  # what begins now may fill the socket at once, and be paused
             self._rest(self._deadlines.seconds())
-        else:
-            self._renew_deadline()
+            return
+        self._renew_deadline()
         if self._exchange is not None:
             self._exchange.resume()
 

@@ -132,6 +132,22 @@ def test_back_pressure(network: Proxy, root: Path) -> None:
     assert read_responses(received, [b"GET"], False)[0][2:] == (LARGE, True)
 
 
+def test_back_pressure_for_a_request_in_line(network: Proxy, root: Path) -> None:
+    """The second of two begins as the socket takes more, fills it at once, and is held back as the first one was."""
+    (root / "first").write_bytes(bytes(300_000))
+    (root / "second").write_bytes(bytes(16_000_000))
+    Folder(network, root)
+    client = network.client()
+    client.capacity = 200_000
+    client.send(GET % (b"GET", b"/static/first", b"") + GET % (b"GET", b"/static/second", b""))
+    for _ in range(2):
+        client.read(150_000)
+    network.network.settle()
+    transport = client.transport
+    assert len(transport.dataBuffer) - transport.offset + transport._tempDataLen < 300_000
+    client.reset()
+
+
 def test_in_threads(network: Proxy, root: Path) -> None:
     """What is not in memory is read elsewhere, and sent when it is there, even if the client waited meanwhile."""
     folder = Folder(network, root)
