@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
     load_pem_private_key,
 )
+from OpenSSL.crypto import X509
+from OpenSSL.crypto import Error as OpenSSLError
 
 from appliance.errors import CertificateError
 
@@ -35,6 +37,16 @@ MAX_PEM = 1024 * 1024
 
 _SHARED = 64
 """So many intermediates are kept once, whatever the number of certificates that have them."""
+
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    OpenSSLError,
+)
+"""What is raised for damaged certificates; some of it is no ValueError."""
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\s.*?-----END \1-----", re.DOTALL)
 _KEY_LABELS = frozenset({b"PRIVATE KEY", b"EC PRIVATE KEY", b"RSA PRIVATE KEY"})
@@ -110,7 +122,7 @@ class Certificate:
             raise CertificateError("no certificate in the PEM file")
         try:
             return cls(keys[0], certificates[0], tuple(certificates[1:]))
-        except (ValueError, UnsupportedAlgorithm) as error:  # of what is read here and not at the first handshake
+        except _UNREADABLE as error:  # of what is read here and not at the first handshake
             raise CertificateError(f"certificate 1 of the PEM file cannot be read: {error}") from error
 
     def to_pem(self) -> bytes:
@@ -177,16 +189,24 @@ def _load_key(block: bytes) -> PrivateKey:
 
 def _load_certificate(block: bytes, position: int) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(block) if position == 1 else _shared_certificate(block)
-    except (ValueError, UnsupportedAlgorithm) as error:
+        return _read_whole(block) if position == 1 else _shared_certificate(block)
+    except _UNREADABLE as error:
         raise CertificateError(f"certificate {position} of the PEM file cannot be read: {error}") from error
+
+
+def _read_whole(block: bytes) -> x509.Certificate:
+    """What cannot be read, by cryptography or by OpenSSL, is refused here, and not at the first handshake."""
+    certificate = x509.load_pem_x509_certificate(block)
+    _ = certificate.issuer
+    X509.from_cryptography(certificate)
+    return certificate
 
 
 @lru_cache(_SHARED)
 def _shared_certificate(block: bytes) -> x509.Certificate:
     """An intermediate, which few CAs have few of."""
-    certificate = x509.load_pem_x509_certificate(block)
-    certificate.public_key()  # what cannot be read is refused here, and not at the first handshake
+    certificate = _read_whole(block)
+    certificate.public_key()
     return certificate
 
 

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL import SSL
 from OpenSSL._util import lib
+from OpenSSL.crypto import Error as OpenSSLError
 
 from appliance.errors import CertificateError
 from appliance.tls.certificate import Certificate
@@ -110,7 +111,7 @@ def _load_leaf(context: SSL.Context, certificate: Certificate) -> None:
 def _refusals(certificate: Certificate) -> Iterator[None]:
     try:
         yield
-    except SSL.Error as error:
+    except (SSL.Error, OpenSSLError) as error:
         raise CertificateError(f"OpenSSL refuses the certificate {certificate.serial:x}: {_reason(error)}") from error
 
 
@@ -151,6 +152,6 @@ def _supported_groups() -> bytes:
     return _GROUPS
 
 
-def _reason(error: SSL.Error) -> str:
+def _reason(error: Exception) -> str:
     errors = error.args[0] if error.args else ()
     return "; ".join(text for _library, _function, text in errors) or "no reason given"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from appliance.errors import CertificateError
 from appliance.tls.certificate import MAX_PEM, Certificate, wildcard_of
+from appliance.tls.context import check_loads
 from tests.support.certificates import Authority, make_certificate, make_key, shared_authority
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -96,6 +99,38 @@ def test_unreadable_names() -> None:
     leaf = builder.add_extension(names, critical=False).sign(ORDINARY.key, SHA256())
     pem = key_pem(ORDINARY.key) + leaf.public_bytes(Encoding.PEM)
     assert read_error(pem).startswith("certificate 1 of the PEM file cannot be read: ")
+
+
+def with_leaf(der: bytes) -> bytes:
+    """`ORDINARY` as PEM, with another certificate."""
+    return key_pem(ORDINARY.key) + ssl.DER_cert_to_PEM_cert(der).encode()
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+def test_damaged_certificates() -> None:
+    """A bit that fell over, whichever it is: the certificate is read, or refused in words, and never later."""
+    whole = ORDINARY.leaf.public_bytes(Encoding.DER)
+    refused = 0
+    for number in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[number // 8] ^= 1 << number % 8
+        try:
+            made = Certificate.from_pem(with_leaf(bytes(damaged)))
+        except CertificateError:
+            refused += 1
+            continue
+        assert made.issuer
+        with suppress(CertificateError):  # its key may be another's now
+            check_loads(made)
+    assert refused > len(whole)
+
+
+def test_damage_that_only_openssl_sees() -> None:
+    """A name of no kind that there is."""
+    whole = ORDINARY.leaf.public_bytes(Encoding.DER)
+    where = whole.index(b"Test Root") - 2
+    damaged = whole[:where] + bytes([whole[where] ^ 8]) + whole[where + 1 :]
+    assert read_error(with_leaf(damaged)).startswith("certificate 1 of the PEM file cannot be read: ")
 
 
 def test_intermediates_are_kept_once() -> None:
