@@ -149,12 +149,12 @@ class SniMap:
         return _accepting(context, tcp_socket, served if context is not self.fallback else None)
 
     def wanted(self, client_hello: bytes) -> int:
-        """How many bytes are to be waited for before `connection` is called; 0 for what there is.
+        """How many bytes are to be waited for before `connection` is called; 0 if it is all there.
 
-        Not 0 only while a TLS-ALPN-01 challenge is presented: a CA must be recognised, even if its ClientHello comes in
-        two segments.
+        With a key share for X25519MLKEM768 a ClientHello takes two segments, which need not come together: one that
+        was not whole could not be told from a CA's, and would never be resumed.
         """
-        return missing(client_hello) if self._challenges else 0
+        return missing(client_hello)
 
     def watch(self, connection: SSL.Connection, data: bytes) -> None:
         """For TLS over memory: what a connection on `fallback` is about to read, before anything has been chosen."""

@@ -221,10 +221,12 @@ def test_a_client_hello_in_pieces(server: Server, running: Loop, cut: int) -> No
     running.until(client.closed_by_server, "the close")
 
 
-def test_waiting_for_the_rest_costs_nothing(running: Loop, on_socket: Server) -> None:
-    """Half a ClientHello lies unread in the socket: the reactor is not woken for it."""
+@pytest.mark.parametrize("challenge", [True, False])
+def test_waiting_for_the_rest_costs_nothing(running: Loop, on_socket: Server, challenge: bool) -> None:
+    """Half a ClientHello lies unread in the socket: the reactor is not woken for it. It need not be a CA's."""
     server = on_socket
-    server.present("one.example")
+    if challenge:
+        server.present("one.example")
     client = server.connect("one.example", *ACME)
     client.socket.send(client.first_flight()[:200])
     running.until(lambda: server.made and server.made[0].transport._awaited, "the first half")  # type: ignore[union-attr]
