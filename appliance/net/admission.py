@@ -68,6 +68,8 @@ class Admission:
         self._client = lru_cache(_REMEMBERED)(self._identify)
         self._margin = connections // 16
         self._sheds: list[Callable[[int], int]] = []
+        self._leaving = 0
+        """How many were shed and have yet to leave."""
         self._shed_again = float("-inf")
         self._logged_at = float("-inf")
         self._unlogged = 0
@@ -92,7 +94,7 @@ class Admission:
         if client and self._clients.get(client, 0) >= self.per_client:
             self._refuse(f"{client} has {self.per_client}, which is the most for one client")
             return None
-        if self.open >= self.connections - self._margin:
+        if self.open - self._leaving >= self.connections - self._margin:
             self._make_room()
         if self.open >= self.connections:
             self._refuse(f"there are {self.open}, which is the most")
@@ -105,6 +107,8 @@ class Admission:
     def leave(self, client: str) -> None:
         """A connection is gone; ``client`` is what `admit` returned for it."""
         self.open -= 1
+        if self._leaving:
+            self._leaving -= 1
         if client:
             left = self._clients[client] - 1
             if left:
@@ -130,7 +134,10 @@ class Admission:
             return
         wanted = max(1, self._margin)
         for shed in self._sheds:
-            wanted -= shed(wanted)
+            before = self.open
+            count = shed(wanted)
+            self._leaving += max(0, count - (before - self.open))
+            wanted -= count
             if wanted <= 0:
                 return
         self._shed_again = now + _SHED_SECONDS

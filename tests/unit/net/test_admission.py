@@ -107,6 +107,23 @@ class TestRoom:
             assert bound.admit("192.0.2.1")
         assert (asked, bound.open) == ([2, 2, 2], 30)
 
+    def test_made_once(self) -> None:
+        """Connections that were told to go take their time: nobody else is sent away in their place."""
+        bound = admission(64)
+        asked: list[int] = []
+        bound.add_shed(lambda count: asked.append(count) or count)  # type: ignore[func-returns-value]
+        for _ in range(60):
+            bound.admit("192.0.2.1")
+        assert asked == []
+        bound.admit("192.0.2.1")
+        for _ in range(3):
+            assert bound.admit("192.0.2.1")
+        assert asked == [4]
+        for _ in range(4):
+            bound.leave("192.0.2.1")
+        assert bound.admit("192.0.2.1")
+        assert asked == [4, 4]
+
     def test_looked_for_seldom_where_there_is_none(self) -> None:
         """With nobody idle there is no use in looking at all connections for each one that is refused."""
         clock = Clock()
