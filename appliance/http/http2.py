@@ -379,9 +379,10 @@ class Http2Connection:
             self.transport.loseConnection()
 
     def _abandon(self) -> None:
-        for stream in list(self.engine.streams.values()):
-            self.engine.forget(stream)
-            stream.was_reset(NO_ERROR)
+        for stream in reversed(list(self.engine.streams.values())):  # those that wait go before what they wait for
+            if stream.id in self.engine.streams:
+                self.engine.forget(stream)
+                stream.was_reset(NO_ERROR)
 
     def logPrefix(self) -> str:
         """See ILoggingContext."""

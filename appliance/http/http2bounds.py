@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from appliance.http.http2frames import ENHANCE_YOUR_CALM, Http2ConnectionError
 
-FULL = 2000
-"""Points of a fresh connection, and the most there can be."""
-A_SECOND = 100
-"""Points that a second brings back."""
+FULL = 3200
+"""Points of a fresh connection, and the most there can be: a page of images taken back, twice."""
+A_SECOND = 500
+"""Points that a second brings back: 30 calls whose time is up are no attack, while an application hangs."""
 
 FRAME = 1
 """A frame that asks for attention only: PING, PRIORITY, an empty DATA, an unknown type, a WINDOW_UPDATE."""
@@ -22,13 +22,15 @@ SETTINGS_FRAME = 8
 """Its values can concern every stream."""
 RESET = 16
 """A stream that ends before its answer, whoever ends it."""
-STALLED = 400
+STALLED = 1600
 """A stream ended because its client kept its window shut."""
 
 SERVED = 10
 """A stream that came to its proper end."""
 TAKEN = 3
-"""A DATA frame sent that the client's window did not cut down to a crumb."""
+"""A DATA frame sent that the client's window did not cut down to a crumb; and one more for each `TAKEN_BYTES`."""
+TAKEN_BYTES = 2048
+"""Go's clients, and applications, answer every 4 KiB that they read with two WINDOW_UPDATE."""
 
 
 class Patience:

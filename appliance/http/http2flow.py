@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from appliance.http.http2bounds import TAKEN, Patience
+from appliance.http.http2bounds import TAKEN, TAKEN_BYTES, Patience
 from appliance.http.http2frames import (
     END_STREAM,
     FLOW_CONTROL_ERROR,
@@ -130,7 +130,7 @@ class Sender:
             self.window -= size
             stream.send_window -= size
             self._output.emit(data_head(stream.id, size, END_STREAM if end else 0), data)
-            self._patience.earn(TAKEN)
+            self._patience.earn(TAKEN + size // TAKEN_BYTES)
             if end:
                 self._ended(stream)
             return
@@ -247,12 +247,12 @@ class Sender:
         end = stream.pending_end and not more
         trailing = stream.trailing if end else None
         if size >= _CRUMB or not more:
-            self._patience.earn(TAKEN)
+            self._patience.earn(TAKEN + size // TAKEN_BYTES)
         self._queue(stream, again=True)
         self._output.emit(data_head(stream.id, size, END_STREAM if end and trailing is None else 0), piece)
         if trailing is not None:
             self._output.send_headers(stream, trailing, True)
         elif end:
             self._ended(stream)
-        elif not more:
+        if not more:
             stream.drained()

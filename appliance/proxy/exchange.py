@@ -191,10 +191,10 @@ class Exchange:
         if self._early:
             early = b"".join(self._early)
             self._early.clear()
-        if not self._request_ended:
+        if self.request.framing != NO_BODY:  # even if all of it is here: what was held back is taken now
             self._downstream.resume_request()  # before anything is sent that could pause it
-            if self.request.expects_continue and not early:
-                self._downstream.send_continue()
+        if not self._request_ended and self.request.expects_continue and not early:
+            self._downstream.send_continue()
         trailers = self._trailers
         whole = self._request_ended and not trailers
         connection.send(self, self.request, self._target, self._own_fields, early, whole)

@@ -132,7 +132,8 @@ class Http2Pool(Pool):
 
     def given_up(self, opening: _Opening) -> None:
         """Nobody waits for it any more."""
-        self._opening.remove(opening)
+        if opening in self._opening:  # else it has just ended
+            self._opening.remove(opening)
 
     # --- from connections ---
 

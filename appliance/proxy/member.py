@@ -30,6 +30,10 @@ _FALL = 2
 class Owner(Protocol):
     """The upstream an address belongs to."""
 
+    @property
+    def wanted(self) -> bool:
+        """Whether requests are under way, or wait: though it was closed."""
+
     def changed(self) -> None:
         """An address is to be asked, or no longer."""
 
@@ -126,7 +130,7 @@ class Member:
         )
 
     def _reconnect_later(self) -> None:
-        if self._stopped or self._reconnecting is not None:
+        if self._reconnecting is not None or (self._stopped and not self._owner.wanted):
             return
         since = self.pool.deadlines.seconds() - self.refusing_since
         pause = next(pause for until, pause in _RECONNECT if since < until)

@@ -66,6 +66,11 @@ class Upstream:
         self._unlogged = 0
 
     @property
+    def wanted(self) -> bool:
+        """Whether requests are under way, or wait."""
+        return bool(self._attempts)
+
+    @property
     def waiting(self) -> int:
         """How many requests wait for an address, or for a free connection."""
         return len(self._queue)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from appliance.config import Limits, Timeouts
+from appliance.config import Backend, Limits, Timeouts
 from appliance.http.http2credit import CONNECTION_WINDOW, STREAM_WINDOW
 from appliance.http.message import RequestHead
 from tests.support.http2 import (
@@ -579,6 +579,19 @@ def test_slow_uploads_leave_room() -> None:
             upload(client, 7, 1)
             client.read()
             left += client.frames.credit.pop(0, 0) - 16384
+
+
+def test_uploads_that_waited_for_a_connection() -> None:
+    """What was held back of them is taken when it goes to the application, though nothing more comes."""
+    with proxy(backend=Backend(try_for=5, max_connections=1)) as data_path:
+        first, client = Client(data_path), Client(data_path)
+        first.send(headers(1))
+        client.send(headers(1, POST, False))
+        upload(client, 1, 15)
+        client.send(data(1, bytes(16384), end=True))
+        assert client.connection.engine.streams[1].untaken == 16 * 16384
+        data_path.upstream.send(OK)
+        assert client.connection.engine.streams[1].untaken == 0
 
 
 def test_credit_before_slow_uploads_fill_the_window() -> None:

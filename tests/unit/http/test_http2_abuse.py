@@ -157,6 +157,22 @@ def test_browser_that_cancels_much() -> None:
         assert client.alive
 
 
+def test_client_that_reads_little_at_a_time() -> None:
+    """Go's offers anew what it read, on the stream and on the connection, each 4 KiB: that is no flood."""
+    size = 32 * 2**20
+    with proxy() as data_path:
+        client = Client(data_path, hello=settings((4, 2**22)) + window_update(0, 2**22))
+        client.send(headers(1))
+        data_path.upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size // 65536):
+            data_path.upstream.send(bytes(65536))
+            client.send((window_update(0, 4096) + window_update(1, 4096)) * 16)
+            client.read()
+            client.frames.bodies.clear()
+        assert 1 in client.frames.ended
+        assert client.alive
+
+
 def test_requests_served_pay_for_what_came_with_them() -> None:
     """A client that sends two window updates and a PING for every answer, on and on, is no flood."""
     with proxy(limits=Limits(requests_per_connection=10**9)) as data_path:

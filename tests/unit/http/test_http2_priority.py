@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from appliance.http.http2bounds import FULL
 from appliance.http.http2priority import Priority, read_priority
 from tests.support.http2 import GET, Client, frame, headers, rst_stream, settings, window_update
 from tests.support.proxying import proxy
@@ -120,7 +121,7 @@ def test_update_of_what_is_over() -> None:
         (update(0, b"u=0"), "PROTOCOL_ERROR"),
         (update(2, b"u=0"), "PROTOCOL_ERROR"),
         (frame(PRIORITY_UPDATE, 0, 0, b"\0\0\0"), "FRAME_SIZE_ERROR"),
-        (update(1, b"u=0") * 3000, "ENHANCE_YOUR_CALM"),
+        (update(1, b"u=0") * 2 * FULL, "ENHANCE_YOUR_CALM"),
     ],
 )
 def test_broken_updates(sent: bytes, code: str) -> None:

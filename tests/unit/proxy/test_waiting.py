@@ -270,6 +270,25 @@ def test_closing_lets_those_who_wait_wait() -> None:
         assert len(path.network.dialled) == dialled
 
 
+def test_closed_with_one_under_way_that_is_sent_again() -> None:
+    """A reload has put another upstream in its place; the request still waits for its application as any other."""
+    with proxy(backend=PATIENT) as path:
+        client = path.client()
+        client.send(REQUEST % 1)
+        path.upstream.take()
+        upstream(path).close()
+        start = stop(path)
+        path.upstream.reset()
+        path.network.pass_time(1.0, 0.01)
+        start()
+        path.network.pass_time(0.5, 0.01)
+        assert path.upstream.take().startswith(b"GET /1 ")
+        path.upstream.send(OK)
+        assert client.take() == OK
+        path.pass_time(2)
+        assert path.pool.open == 0
+
+
 def test_to_and_fro(logged: list[str]) -> None:
     """An address that refuses every other moment, for it is overloaded, does not fill the log."""
     with proxy(backend=PATIENT) as path:
