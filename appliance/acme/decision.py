@@ -27,6 +27,9 @@ from appliance.tls.certificate import Certificate, wildcard_of
 CLOCK_WATCH = timedelta(seconds=10)
 """How often the clock is looked at while nothing but it keeps a site from being served: it may be set at any moment."""
 
+_TRIALS = ("staging", "sandbox", "test-api", "api.test")
+"""What stands in the names of CAs, or of their directories, whose certificates nobody trusts."""
+
 _LONGEST_WAIT = LONGEST_RETRY_AFTER + timedelta(days=1)
 
 
@@ -197,7 +200,7 @@ def _due(certificate: Certificate | None, situation: Situation, now: datetime) -
         return now, f"the certificate does not cover {', '.join(uncovered)}"
     if certificate.not_after <= now:
         return now, f"the certificate expired at {certificate.not_after:%Y-%m-%d %H:%M:%S} UTC"
-    if certificate is situation.serving and _is_foreign(situation):
+    if certificate is situation.serving and _was_a_trial(situation):
         name = situation.state.host or situation.state.authority
         return now, f"the certificate is from {name}, which is no longer configured for this site"
     due, reason = _scheduled(certificate, situation, now)
@@ -208,10 +211,14 @@ def _due(certificate: Certificate | None, situation: Situation, now: datetime) -
     return due, reason
 
 
-def _is_foreign(situation: Situation) -> bool:
-    """Whether the certificate in service is known to be from none of the site's CAs: from a staging CA, as a rule."""
+def _was_a_trial(situation: Situation) -> bool:
+    """Whether the certificate in service is known to be from a CA to try things out with, which is the site's no more.
+
+    One from any other CA is good: it stays until it is due, whatever is configured meanwhile.
+    """
     state, authorities = situation.state, situation.authorities
-    if not state.authority or not authorities:
+    known = (state.host or state.authority).lower()
+    if not authorities or not any(word in known for word in _TRIALS):
         return False
     return not any(state.is_from(name, host) for name, host in authorities.items())
 

@@ -304,7 +304,8 @@ class SiteRenewal:
     async def _ask(self) -> None:
         certificate = newest(self._situation())
         assert certificate is not None, "decided to ask without a certificate"
-        authority = self._state.authority if self._state.authority in self._env.issuers else self._authorities[0]
+        theirs = (name for name, issuer in self._env.issuers.items() if self._state.is_from(name, issuer.host))
+        authority = next(theirs, self._authorities[0])
         before = self._state.inquiry_of(certificate)
         inquiry = await ask(self.site.name, self._env, self._env.issuers[authority], certificate, before)
         self._state = evolve(self._state, inquiry=inquiry)

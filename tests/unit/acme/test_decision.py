@@ -56,7 +56,7 @@ def test_fresh_one_waits() -> None:
     check(Situation(NAMES, stored=FRESH, serving=FRESH), Step.WAIT, NOW + 50 * DAY, "a third")
 
 
-def test_from_a_ca_that_is_no_longer_configured() -> None:
+def test_from_a_trial() -> None:
     """Now, unless it has failed lately; the host of its directory tells which one it is."""
     state = RenewalState(authority="ca", host="staging.test")
     situation = Situation(NAMES, state, serving=FRESH, stored=FRESH, authorities={"ca": "ca.test"})
@@ -80,7 +80,14 @@ def test_from_a_ca_that_is_configured() -> None:
         check(evolve(situation, state=state), Step.WAIT, NOW + 50 * DAY, "a third")
 
 
-def test_from_a_ca_that_is_no_longer_configured_but_replaced() -> None:
+def test_from_a_ca_whose_certificates_are_good() -> None:
+    """It stays until it is due, where another CA is configured now, be that one to try things out with."""
+    situation = Situation(NAMES, serving=FRESH, authorities={"ca": "acme-staging.test"})
+    for state in (RenewalState(authority="ca", host="acme.test"), RenewalState(authority="acme.test")):
+        check(evolve(situation, state=state), Step.WAIT, NOW + 50 * DAY, "a third")
+
+
+def test_from_a_trial_but_replaced() -> None:
     """What is known of the old one says nothing about the new one, which only has to be written."""
     state = RenewalState(authority="staging")
     later = NOW + HOUR
