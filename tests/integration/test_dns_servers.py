@@ -128,12 +128,17 @@ def test_the_way_to_a_record(tmp_path: Path) -> None:
 
 
 def test_a_wildcard_is_no_delegation(tmp_path: Path) -> None:
-    """A record goes beside ``* CNAME``, which then no longer answers for it; a CNAME of its own is followed."""
+    """A record goes beside ``* CNAME``, which then no longer answers for it; a CNAME of its own is followed.
+
+    So is the wildcard's for a name that is there by it alone: with a record below, it would be gone.
+    """
     zone = [
         "@ NS ns1",
         "ns1 A {address}",
         "* CNAME lb.hoster.test.",
         "_acme-challenge.own CNAME one.acme.test.",
+        "www A {address}",
+        "*.www CNAME lb.hoster.test.",
         "wild CNAME deep.other.test.",
     ]
     glue = ["@ NS ns1", "ns1 A {address}"]
@@ -141,7 +146,8 @@ def test_a_wildcard_is_no_delegation(tmp_path: Path) -> None:
     with Bind(tmp_path, zones, follows=True) as bind:
         lookup = Lookup([NameServer("127.0.0.1", bind.port)], bind.port, timeout=1)
         assert lookup.follow("_acme-challenge.one.test") == "_acme-challenge.one.test"
-        assert lookup.follow("_acme-challenge.new.one.test") == "_acme-challenge.new.one.test"
+        assert lookup.follow("_acme-challenge.www.one.test") == "_acme-challenge.www.one.test"
+        assert lookup.follow("_acme-challenge.new.one.test") == "lb.hoster.test"
         assert lookup.follow("_acme-challenge.own.one.test") == "one.acme.test"
         assert lookup.follow("wild.one.test") == "x.hoster.test"
         assert lookup.zone("_acme-challenge.one.test") == "one.test"

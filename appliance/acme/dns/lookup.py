@@ -80,7 +80,7 @@ class Lookup:
         chain = [name]
         while len(chain) <= LONGEST_CHAIN:
             target = self._target(chain[-1])
-            if target is None or (chain == [name] and target == self._target(_made_up_beside(name))):
+            if target is None or (chain == [name] and self._is_a_wildcards(name, target)):
                 return chain[-1]
             chain.append(target)
             if target in chain[:-1]:
@@ -136,6 +136,15 @@ class Lookup:
             if rrset.rdtype == dns.rdatatype.TXT and any(b"".join(each.strings) == wanted for each in rrset):
                 return Sighting(str(server), Sight.THERE)
         return Sighting(str(server), Sight.MISSING)
+
+    def _is_a_wildcards(self, name: str, target: str) -> bool:
+        """Whether the CNAME at ``name`` is a wildcard's, and a record may take its place.
+
+        Not if the domain itself is there by that wildcard alone: with a record below, it would be there no more
+        (RFC 4592 section 2.2.2).
+        """
+        domain = name.partition(".")[2]
+        return self._target(_made_up_beside(name)) == target != self._target(domain)
 
     def _target(self, name: str) -> str | None:
         """Of the CNAME at ``name``."""
