@@ -61,9 +61,12 @@ def load(file: Path | None, overrides: Mapping[KeyPath, Override] = MappingProxy
 def may_be_there(file: Path) -> bool:
     """Whether there is such a file. One that cannot be looked at may be there: reading it tells why it cannot."""
     try:
-        return file.exists()
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError:
         return True
+    return True
 
 
 def state_dir_of(file: Path) -> Path | None:

@@ -110,7 +110,8 @@ def _let_read(descriptor: int, path: Path) -> None:
     except FileNotFoundError:
         os.fchmod(descriptor, 0o644)
     else:
-        os.fchown(descriptor, before.st_uid, before.st_gid)
+        with suppress(PermissionError):  # who may not give it away keeps it
+            os.fchown(descriptor, before.st_uid, before.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
 
 
@@ -126,8 +127,8 @@ def _keep(path: Path) -> Path:
     number = 1
     while True:
         kept = path.with_name(f"{path.name}{BACKUP}{f'.{number}' if number > 1 else ''}")
-        with suppress(FileExistsError):
-            os.link(path, kept, follow_symlinks=False)
+        if not os.path.lexists(kept):
+            os.rename(path, kept)
             return kept
         number += 1
 

@@ -84,7 +84,10 @@ def read_object(path: Path) -> dict[str, Any]:
 def is_there(path: Path) -> bool:
     """Whether there is such a file or folder. Raises StoreError if that cannot be seen."""
     try:
-        return path.exists()
+        path.stat()
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         raise _unreadable(path, error) from error
 
