@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from appliance.errors import CertificateError
 from appliance.tls.certificate import Certificate, wildcard_of
-from appliance.tls.clienthello import LONGEST, application_protocols, missing, server_name
+from appliance.tls.clienthello import LONGEST, application_protocols, server_name
 from appliance.tls.context import HTTP_1_1, check_loads, fallback_context
 from appliance.tls.contextcache import ContextCache
 
@@ -147,14 +147,6 @@ class SniMap:
         # Without a site's context the fallback's callback has its say: it refuses the name, or reports what is broken.
         context = self._context_of(served) or self.fallback
         return _accepting(context, tcp_socket, served if context is not self.fallback else None)
-
-    def wanted(self, client_hello: bytes) -> int:
-        """How many bytes are to be waited for before `connection` is called; 0 if it is all there.
-
-        With a key share for X25519MLKEM768 a ClientHello takes two segments, which need not come together: one that
-        was not whole could not be told from a CA's, and would never be resumed.
-        """
-        return missing(client_hello)
 
     def watch(self, connection: SSL.Connection, data: bytes) -> None:
         """For TLS over memory: what a connection on `fallback` is about to read, before anything has been chosen."""

@@ -22,7 +22,7 @@ from zope.interface import implementer
 from appliance.net.accepting import Accepted
 from appliance.net.immediate import ImmediatePort, ImmediateWrites
 from appliance.net.lingering import LingeringClose
-from appliance.tls.clienthello import LONGEST
+from appliance.tls.clienthello import LONGEST, missing
 from appliance.tls.records import (
     RECORD,
     agreed_protocol,
@@ -138,9 +138,10 @@ class TlsServer(ImmediateWrites, LingeringClose, Accepted, Server):
             raise SSL.SysCallError(-1, "Unexpected EOF")
         if self._awaited:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-        elif (wanted := self.server.sni_map.wanted(client_hello)) > 0:
-            # What is only looked at stays readable: without this mark the reactor would turn idly until all is there.
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+        elif (whole := missing(client_hello)) > 0:
+            # With a key share for X25519MLKEM768 it takes two segments, which need not come together. What is only
+            # looked at stays readable: without this mark the reactor would turn idly until all is there.
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, whole)
             self._awaited = True
             return None
         self._tls = self.server.sni_map.connection(client_hello, self.socket)

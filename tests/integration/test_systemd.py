@@ -74,6 +74,17 @@ def configured(folder: Path, application: Application) -> Appliance:
     return appliance
 
 
+def replace(appliance: Appliance, manager: Manager) -> int:
+    """Have another process take its place, and stop that one once it is the main one; its pid."""
+    successor = int(act(appliance.state_dir, "upgrade", 60)["pid"])
+    try:
+        manager.wait_for(f"MAINPID={successor}", "READY=1", "WATCHDOG=1")
+        assert appliance.wait(15) == 0
+    finally:
+        os.kill(successor, signal.SIGTERM)
+    return successor
+
+
 def test_notifications(tmp_path: Path, application: Application) -> None:
     """Ready when it serves, alive, reloading, replaced by another process, and stopping."""
     appliance = configured(tmp_path, application)
@@ -83,12 +94,7 @@ def test_notifications(tmp_path: Path, application: Application) -> None:
         manager.wait_for("READY=1", "STATUS=1 of 1 sites certified", "WATCHDOG=1")
         appliance.send(signal.SIGHUP)
         manager.wait_for("RELOADING=1", "MONOTONIC_USEC=", "READY=1")
-        successor = int(act(appliance.state_dir, "upgrade", 60)["pid"])
-        try:
-            manager.wait_for(f"MAINPID={successor}", "READY=1", "WATCHDOG=1")
-            assert appliance.wait(15) == 0
-        finally:
-            os.kill(successor, signal.SIGTERM)
+        successor = replace(appliance, manager)
         manager.wait_for("STOPPING=1", "STATUS=finishing requests in flight")
         wait_for(lambda: not Path(f"/proc/{successor}").exists(), 15, "the end")
 
@@ -100,12 +106,7 @@ def test_a_new_main_process_is_alive_at_once(tmp_path: Path, application: Applic
         appliance._environment.update(manager.environment)
         appliance.start()
         manager.wait_for("READY=1", "WATCHDOG=1")
-        successor = int(act(appliance.state_dir, "upgrade", 60)["pid"])
-        try:
-            manager.wait_for(f"MAINPID={successor}", "READY=1", "WATCHDOG=1")
-            assert appliance.wait(15) == 0
-        finally:
-            os.kill(successor, signal.SIGTERM)
+        successor = replace(appliance, manager)
         wait_for(lambda: not Path(f"/proc/{successor}").exists(), 15, "the end")
 
 
